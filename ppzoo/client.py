@@ -187,7 +187,7 @@ def _check_token(token: str) -> str:
     """Return a token without the spaces and line ends around it, as `ppzoo serve` reads its own."""
     stripped = token.strip()
     if not (stripped and stripped.isascii() and stripped.isprintable()) or " " in stripped:
-        raise ConfigError("token: expected letters and digits without spaces, got other characters")
+        raise ConfigError("token: expected printable ASCII characters without spaces, got other ones or none")
     return stripped
 
 

@@ -1,4 +1,4 @@
-"""CSV and JSON Lines: one record per row, of which an incomplete one at the end of a file is detected."""
+"""CSV and JSON Lines: one record per row; an incomplete record at the end of a file is detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppzoo.errors import DataError
 
 MAX_RECORD = 1 << 24  # bytes; a file with longer records is not a table of ppzoo
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of cells that a spreadsheet program runs as formulas
-QUOTED = frozenset('",;\t\r\n')  # characters of cells that need quotes, or are delimiters of a spreadsheet program
+QUOTED = frozenset('",;\t\r\n')  # a cell with one of these is quoted; spreadsheet programs can split at ; and tab
 
 
 class JsonLines:

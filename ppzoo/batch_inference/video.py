@@ -64,7 +64,10 @@ class Video:
             except OSError as error:
                 raise DataError(f"{source}: cannot read the video: {error.strerror}") from error
             self._capture = cv2.VideoCapture(os.path.abspath(source.name), cv2.CAP_FFMPEG)
-            expected = "expected a video, got a file that is damaged or that OpenCV cannot decode"
+            expected = (
+                "expected a video, got a file that is damaged or that OpenCV cannot decode; replace it, or convert it"
+                " to .mp4"
+            )
         if not self._capture.isOpened():
             raise DataError(f"{source}: {expected}")
         width, height, count = (
@@ -72,7 +75,7 @@ class Video:
             for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
         )
         if width * height > MAX_PIXELS:
-            raise DataError(f"{source}: expected at most {MAX_PIXELS} pixels, got {width} x {height}")
+            raise DataError(f"{source}: expected at most {MAX_PIXELS} pixels, got {width} x {height}; reduce its size")
         self.count = count if count > 0 and not source.is_camera else None
         self._milliseconds = cv2.CAP_PROP_POS_MSEC
         self._started = time.monotonic()

@@ -32,7 +32,7 @@ class ExportRequest(NamedTuple):
         precision: "float32", "bfloat16" or "int8".
         calibration: a folder of images to calibrate int8 with; by default images of the training data are used.
         triton: write a model repository for Triton, too.
-        max_drop: the largest drop of top-1 on the evaluation data that a lower precision can cause.
+        max_drop: the largest drop of top-1 on the evaluation data that is accepted for a lower precision.
     """
 
     formats: tuple[str, ...] = ("paddle",)
@@ -72,8 +72,9 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     """Export the trained network and check it on images of the evaluation data.
 
     Raises:
-        ConfigError: the transforms do not produce images of `Global.image_shape`, a package is not installed, the
-            network cannot be converted, or the accuracy in a lower precision drops too much.
+        ConfigError: the transforms do not produce images of `Global.image_shape`, `Global.save_inference_dir` is a file
+            or the folder of a run, a package is not installed, the network cannot be converted, or the accuracy in a
+            lower precision drops too much.
         DataError: an image of the evaluation or calibration data cannot be read.
         WeightsError: there are no weights of the network, or they do not fit.
         TrainingError: a format's outputs differ from the network's, or are not finite.

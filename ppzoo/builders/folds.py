@@ -69,7 +69,7 @@ def read_folds_config(source: str, folds: data.FoldsFolder, overrides: Sequence[
     The data that the configuration names itself does not need to exist.
 
     Raises:
-        ConfigError: it has mistakes, or does not train and evaluate a classification.
+        ConfigError: it has mistakes, or has no dataset for training or for evaluation.
     """
     raw = configuration.load(source, overrides, components())
     sections = raw.get("DataLoader")
@@ -144,6 +144,9 @@ def record_start(config: Config, folds: data.FoldsFolder, number: int, was_finis
 
     Args:
         was_finished: whether nothing is left to train; nothing changes then.
+
+    Raises:
+        OutputError: the output folder cannot be written.
     """
     if was_finished:
         return
@@ -194,6 +197,9 @@ def write_result(config: Config, results: Sequence[FoldResult]) -> dict[str, Any
 
     Args:
         config: the configuration of all folds.
+
+    Raises:
+        OutputError: the output folder cannot be written.
     """
     output = output_dir(config)
     values = [result.best for result in results]

@@ -64,7 +64,7 @@ def _counts(dataset: data.Dataset, class_num: int) -> dict[str, Any]:
 
 
 def _sizes(dataset: data.Dataset, notes: list[Note]) -> tuple[list[list[int]], int]:
-    """Return (width, height, count) of the most frequent sizes of evenly spaced images, and their number."""
+    """Return (width, height, count) of the most frequent sizes of evenly spaced images, and how many were read."""
     stride = -(-len(dataset) // MAX_MEASURED)
     if stride > 1:
         notes.append(make_note("sizes_part", read=len(range(0, len(dataset), stride)), images=len(dataset)))

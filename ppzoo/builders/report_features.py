@@ -16,7 +16,7 @@ class FeatureRecorder:
     """Records the features of random images while the network of `head_input` is evaluated.
 
     Args:
-        images: number of images in the dataset; of more than `MAP_IMAGES`, so many are recorded.
+        images: number of images in the dataset; the features of at most `MAP_IMAGES` of them are recorded.
     """
 
     def __init__(self, head_input: HeadInput, images: int) -> None:

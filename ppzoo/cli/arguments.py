@@ -17,7 +17,7 @@ from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_us
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
-MAX_CHOICES = 8  # of an option that a message lists; the help lists those of more
+MAX_CHOICES = 8  # a message lists the choices of an option if there are at most this many; the help lists all
 _KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
 
@@ -237,7 +237,7 @@ def find_run_folder(folder: Path) -> Path:
     if not runs:
         found = f"{_describe_export(folder)}{folder}"
         if weights_of_run(folder) is not None:
-            found += f", which has weights, but no {RUN_CONFIG}; copy that of the run, too"
+            found += f", which has weights, but no {RUN_CONFIG}; copy it from the folder of the run"
         raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}")
     if len(runs) > 1:
         raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")

@@ -99,7 +99,9 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Expor
     if options.config is None:
         folder, *images = options.inputs
         if not images:
-            raise ConfigError(f"{options.command}: expected RUN_FOLDER and images, got only {folder}")
+            raise ConfigError(
+                f"{options.command}: expected RUN_FOLDER, EXPORT_FOLDER or -c CONFIG, and images, got only {folder}"
+            )
         if is_export(folder):
             if options.override:
                 raise ConfigError(

@@ -47,9 +47,9 @@ def add_commands(commands: Commands) -> None:
 
 @contextmanager
 def read_training_config(options: argparse.Namespace) -> Iterator[Config]:
-    """Read the configuration of -c, or that of --arch and --data, of which nothing is left afterwards.
+    """Read the configuration of -c, or that of --arch and --data, whose list files are removed afterwards.
 
-    The lists of a split of the data are in a temporary folder: a training of the same data writes them itself.
+    They are in a temporary folder, because a training with the same data writes its own.
     """
     from ppzoo import builders
 

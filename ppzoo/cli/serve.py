@@ -144,7 +144,9 @@ def read_token(file: str | None) -> str | None:
         return None
     with errors_with_key(key):
         if len(token) < MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
-            raise ConfigError(f"expected a token of at least {MIN_TOKEN_LENGTH} letters and digits, without spaces")
+            raise ConfigError(
+                f"expected a token of at least {MIN_TOKEN_LENGTH} printable ASCII characters, without spaces"
+            )
     return token
 
 

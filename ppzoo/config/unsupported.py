@@ -1,7 +1,7 @@
 """Features of PaddleClas's schema that ppzoo does not support: one row per key.
 
-A feature that gets implemented loses its row. Of PaddleClas's components that ppzoo does not have, errors name what is
-possible instead.
+Remove the row of a feature when it is implemented. For PaddleClas's components that ppzoo does not have, errors name
+what can be used instead.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ ROWS = [
 # `ppzoo migrate` removes.
 IGNORED_KEYS = {
     "profiler_options": "an option of PaddleClas's tools/train.py; use `ppzoo profile`",
-    "Global.class_num": "PaddleClas does not read it; Arch.class_num is the number of classes",
+    "Global.class_num": "PaddleClas ignores it next to Arch.class_num, which is the number of classes",
     "Global.infer_imgs": "PaddleClas does not read it; Infer.infer_imgs names the images",
     "Global.use_gpu": "PaddleClas 2 does not read it; Global.device selects the device",
     "Global.distributed": "PaddleClas sets it when it runs; the launcher decides how many processes train",
@@ -182,7 +182,7 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def unsupported_name(kind: str, name: object) -> str:
-    """Return what is possible instead of a component of PaddleClas that ppzoo does not have; "" for other names."""
+    """Return what can be used instead of a component of PaddleClas that ppzoo does not have; "" for other names."""
     rows = NAMES.get(kind, ()) if isinstance(name, str) else ()
     return next((hint for pattern, hint in rows if re.fullmatch(pattern, str(name))), "")
 

@@ -17,8 +17,10 @@ def assign_parts(labels: np.ndarray, groups: Sequence[Hashable], shares: Sequenc
     """Divide samples into parts of the given shares; each group is in one part, and classes are divided evenly.
 
     The method is the greedy one of scikit-learn's `StratifiedGroupKFold`: group by group, the part is chosen that keeps
-    the classes most even. Here groups are sorted by size, in random order among equals, and the parts can differ in
-    size: Sainte-Lague's method of dividing seats decides, with the squared share of each class as the measure.
+    the classes most even. Unlike there, the largest groups come first (groups of one size in random order), and the
+    shares can differ: with f the fraction of a class's samples that a part has, the chosen part is the one whose sum of
+    f ** 2 over the classes, divided by its share, increases least (as in the Sainte-Lague method of dividing seats); of
+    several such parts, the one that has the fewest samples in relation to its share.
 
     Returns:
         The number of the part (from 0) of each sample.

@@ -133,7 +133,9 @@ def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, 
     if not all(NUMBER.fullmatch(text) for text in texts):
         for index, text in enumerate(texts):
             if "\n" in text or "\r" in text:
-                raise DataError(f"{table.origin(index)}: expected a class name without line ends, got {text!r:.120}")
+                raise DataError(
+                    f"{table.origin(index)}: expected a class name without line ends, got {text!r:.120}: correct it"
+                )
         _warn_of_numbers(table, texts)
         names = sorted(set(texts))
         number = {name: label for label, name in enumerate(names)}

@@ -76,6 +76,9 @@ class VehicleAttribute(_Attributes):
     Args:
         color_threshold, type_threshold: a color or type below it is unknown.
         labels: class index -> name.
+
+    Raises:
+        ConfigError: a threshold is out of range, or the network does not have 19 classes.
     """
 
     names = (*COLORS, *VEHICLES)
@@ -109,10 +112,13 @@ class PersonAttribute(_Attributes):
     (PaddleClas's post-processing has AgeLess18 first: it exchanges the two.)
 
     Args:
-        threshold: smallest probability of the classes without a separate option.
-        glasses_threshold: smallest probability of glasses.
-        hold_threshold: smallest probability of objects held in front.
+        threshold: a class is predicted if its probability is above this; for the classes without a separate option.
+        glasses_threshold: the same for glasses.
+        hold_threshold: the same for objects held in front.
         labels: class index -> name.
+
+    Raises:
+        ConfigError: a threshold is out of range, or the network does not have 26 classes.
     """
 
     names = PERSON
@@ -163,13 +169,16 @@ class TableAttribute(_Attributes):
     Each label has its own threshold. (PaddleClas applies `number_threshold` to obstruction and angle, too.)
 
     Args:
-        source_threshold: smallest probability of "Scanned".
-        number_threshold: smallest probability of "Little".
-        color_threshold: smallest probability of "Black-and-White".
-        clarity_threshold: smallest probability of "Clear".
-        obstruction_threshold: smallest probability of "Without-Obstacles".
-        angle_threshold: smallest probability of "Horizontal".
+        source_threshold: "Scanned" if the probability is above this, else "Photo".
+        number_threshold: "Little" above this, else "Numerous".
+        color_threshold: "Black-and-White" above this, else "Multicolor".
+        clarity_threshold: "Clear" above this, else "Blurry".
+        obstruction_threshold: "Without-Obstacles" above this, else "With-Obstacles".
+        angle_threshold: "Horizontal" above this, else "Tilted".
         labels: class index -> name.
+
+    Raises:
+        ConfigError: a threshold is out of range, or the network does not have 6 classes.
     """
 
     names = tuple(word for word, _ in TABLE)

@@ -1,7 +1,7 @@
 """Evaluate a network through its export, which is two to three times as fast as the network itself on a CPU.
 
-Which images go through the export is decided before the first batch, by the number of images alone. The output for an
-image therefore depends neither on its position nor on the number of processes.
+Which images go through the export is decided before the first batch, by the number and the shape of the images alone.
+The output for an image therefore depends neither on its position nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ PROBE_SIZE = 1 << 16  # bytes
 
 
 def accelerate_eval(network: paddle.nn.Layer) -> Any:
-    """Wrap `network` so that `export_if_worthwhile` can speed up its evaluation; outputs agree within 1e-4.
+    """Wrap `network` so that `export_if_worthwhile` can speed up its evaluation.
 
+    Scores agree within 1e-4 of the largest score, or, if float32 itself is less exact, up to rounding (`is_rounding`).
     On a GPU, and for layers other than classifiers, `network` itself is returned. Its weights must not change while
     the wrapper is in use.
     """
@@ -63,7 +64,8 @@ def export_if_worthwhile(network: paddle.nn.Layer, image_count: int, images: pad
         images: some of the images; images of another shape will go through the network itself.
 
     Raises:
-        TrainingError: the outputs of network and export differ.
+        TrainingError: the outputs of network and export differ or are not finite, or the directory for temporary files
+            cannot be written.
     """
     if image_count < MIN_IMAGES:
         return
@@ -122,7 +124,7 @@ def _export(network: _NetworkToExport, images: paddle.Tensor) -> InferenceProgra
     """Export the network and compare the export with it on some of `images`.
 
     Raises:
-        TrainingError: their outputs differ, or the directory for temporary files is full.
+        TrainingError: their outputs differ or are not finite, or the directory for temporary files cannot be written.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="ppzoo-") as directory:

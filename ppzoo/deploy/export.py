@@ -1,9 +1,9 @@
-"""Export a network with softmax in one or several formats, and check each of them against the network.
+"""Export a network with softmax or sigmoid in one or several formats, and check each of them against the network.
 
 The export folder contains, depending on the formats, `inference.json` (`inference.pdmodel` of PaddlePaddle 2) and
-`inference.pdiparams`, `inference.onnx`, `inference.xml` and `inference.bin`; and `inference.yml`: the preprocessing and
-the label names in the layout that PaddleClas's deployment reads, the results of the checks, and the SHA-256 of the
-other files.
+`inference.pdiparams`, `inference.onnx`, `inference.xml` and `inference.bin`, and those of int8, such as
+`inference_int8.onnx`; and `inference.yml`: the preprocessing and the label names in the layout that PaddleClas's
+deployment reads, the results of the checks, and the SHA-256 of the other files.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def export_formats(
         The result of the check for each format.
 
     Raises:
-        ConfigError: the network cannot take images of that shape, or cannot be converted, or the folder is not a path.
+        ConfigError: the network cannot take images of that shape, or cannot be converted, a package is not installed,
+            the accuracy in the lower precision drops too much, or the folder is not a path.
         TrainingError: a format's outputs differ from the network's, or an output is not finite.
         OutputError: the folder cannot be written.
     """

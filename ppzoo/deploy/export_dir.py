@@ -25,7 +25,7 @@ PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 a
 PARAMETERS = f"{PROGRAM}.pdiparams"
 SETTINGS = EXPORT_SETTINGS
 PADDLE, ONNX, OPENVINO = "paddle", "onnx", "openvino"  # formats
-# What each format of lower precision consists of; the weights are in the last file.
+# The files of each format other than "paddle", by format and precision; the weights are in the last file.
 FORMAT_FILES = {
     (ONNX, "float32"): (f"{PROGRAM}.onnx",),
     (OPENVINO, "float32"): (f"{PROGRAM}.xml", f"{PROGRAM}.bin"),
@@ -50,9 +50,9 @@ class ExportedModel:
     Attributes:
         program, parameters: the files of the format "paddle".
         settings: the content of `inference.yml`.
-        identity: a SHA-256 over all files.
-        formats: "paddle", "onnx" and "openvino", those that the folder has.
-        int8_formats: those of them that it also has in int8.
+        identity: a SHA-256 over the files of all formats.
+        formats: the formats that the folder has in float32: some of "paddle", "onnx" and "openvino".
+        int8_formats: the formats that it has in int8: some of "onnx" and "openvino".
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class ExportedModel:
 
     @property
     def labels(self) -> list[str]:
-        """The names of the classes; those without a name are missing at its end."""
+        """The names of the classes; if the last classes have no names, there are fewer names than classes."""
         _, options = parse_postprocess(self.settings["PostProcess"])
         return list(options["label_list"])
 
@@ -241,12 +241,19 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise PpzooError(f"cannot read {path}: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise PpzooError(
-            f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing"
+            f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing;"
+            " export the network again"
         ) from error
     labels = options["label_list"]
     if not isinstance(labels, list) or not all(type(label) in (str, int, float) for label in labels):
-        raise PpzooError(f"{path}: PostProcess.{name}.label_list: expected a list of names, got {labels!r:.60}")
+        raise PpzooError(
+            f"{path}: PostProcess.{name}.label_list: expected a list of names, got {labels!r:.60}; export the network"
+            " again"
+        )
     options["label_list"][:] = map(str, labels)
     if not isinstance(ops, list) or not all(isinstance(op, dict) and len(op) == 1 for op in ops):
-        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, got {ops!r:.60}")
+        raise PpzooError(
+            f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, got {ops!r:.60}; export the network"
+            " again"
+        )
     return settings

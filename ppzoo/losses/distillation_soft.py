@@ -60,7 +60,8 @@ class DistillationSKDLoss(PairLoss):
     """Spherical knowledge distillation: Guo et al., arXiv:2010.07485.
 
     Logits are normalized to mean 0 and variance 1 per image, and multiplied by `multiplier`. The loss is alpha times
-    the cross entropy with the teacher's softened predictions, plus 1 - alpha times that with the labels.
+    temperature ** 2 times the cross entropy with the teacher's softened predictions, plus 1 - alpha times the cross
+    entropy with the labels.
 
     Args:
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.

@@ -2,7 +2,7 @@
 
 LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition", Proceedings of the IEEE 86,
 1998, section II.B, figure 2 (LeNet-5). This is the widespread variant for color images of 32 x 32 pixels; it differs
-from the paper in four details. The first convolution pads by one pixel (the paper pads the 28 x 28 digits to 32 x 32
+from the paper in five details. The first convolution pads by one pixel (the paper pads the 28 x 28 digits to 32 x 32
 beforehand, and no layer pads). Pooling takes the maximum (the paper averages, with a trained factor and bias per
 channel). Every kernel of the second convolution has all six input channels (the paper's table I connects each to
 some). The activation is ReLU (the paper: a scaled tanh), and the output layer is linear (the paper: Euclidean RBF

@@ -1,8 +1,8 @@
 """MobileNetV4: universal inverted bottlenecks and, in the hybrid networks, mobile multi-query attention.
 
 Qin, Leichner, Delakis, Fornoni, Luo, Yang, Wang, Banbury, Ye, Akin, Aggarwal, Zhu, Moro, Howard: "MobileNetV4:
-Universal Models for the Mobile Ecosystem", ECCV 2024, arXiv:2404.10518, sections 3 (universal inverted bottleneck)
-and 4 (attention); the variants are in the appendix. As the official weights require, the attention scores are divided
+Universal Models for the Mobile Ecosystem", ECCV 2024, arXiv:2404.10518, sections 4 (universal inverted bottleneck)
+and 5 (attention); the variants are in the appendix. As the official weights require, the attention scores are divided
 by the square root of the width of all heads together.
 
 Unlike in PaddleClas, stochastic depth applies to blocks with a shortcut only, and `drop_rate` has an effect.
@@ -306,11 +306,11 @@ class MobileNetV4(Classifier):
         table: the blocks.
         inplanes: channels of the stem.
         act: name of the activation.
-        layer_scale: initial factor of each block's branch; 0: no such factor.
+        layer_scale: initial factor of the branch of each block that is not fused; 0: no such factor.
         drop_rate: rate of the dropout before the linear layer.
-        drop_path_rate: rate of stochastic depth that a block after the last one would have; 0 in the first.
+        drop_path_rate: rate of stochastic depth: row i of the n rows of `table` (from 0) has drop_path_rate * i / n.
 
-    Shape: N x 3 x H x W to N x class_num; H and W multiples of 32.
+    Shape: N x 3 x H x W to N x class_num.
     """
 
     head_layers = ("classifier",)

@@ -68,7 +68,7 @@ class ESEModule(nn.Layer):
 class HG_Block(nn.Layer):
     """Consecutive 3x3 convolutions; their outputs and the input are concatenated and projected by a 1x1 convolution.
 
-    Shape: N x in_channels x H x W to N x out_channels x H x W.
+    Shape: N x in_channels x H x W to N x stage.out x H x W.
     """
 
     def __init__(self, in_channels: int, stage: Stage, layer_num: int, *, shortcut: bool) -> None:

@@ -68,7 +68,7 @@ def from_mapping(registry: Registry[type[T]], mapping: dict[str, Any]) -> T:
     """Create the object for {"name": NAME, **options}; options are numbers, or null if that is the default.
 
     Raises:
-        ConfigError: a missing or unknown name or option, or an option that is not a number.
+        ConfigError: a missing or unknown name or option, or an option that is not a number or is out of its range.
     """
     if "name" not in mapping:
         raise ConfigError(f"expected a mapping with a name ({', '.join(registry)}), got {mapping!r:.60}")

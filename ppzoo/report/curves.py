@@ -37,6 +37,7 @@ class Curves(Callback):
 
         Raises:
             PpzooError: the existing history is damaged.
+            OSError: it cannot be read.
         """
         self.entries = self.read(epoch)
 

@@ -175,7 +175,8 @@ async def run_model(model: Model, images: Any, topk: int | None) -> list[Any]:
         problem = f"the queue of {model.limits.queue} images is full; try again later"
         raise HTTPException(503, problem, headers=RETRY) from None
     except TimeoutError:
-        raise HTTPException(504, f"no result within {model.limits.timeout:g} s") from None
+        problem = f"no result within {model.limits.timeout:g} s; send fewer images at once, or try again later"
+        raise HTTPException(504, problem) from None
 
 
 def status_of(error: PpzooError) -> int:

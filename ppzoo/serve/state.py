@@ -34,7 +34,7 @@ class State:
         self.bodies = BodyReader(self.limits)
 
     def is_ready(self) -> bool:
-        """Return whether all models compute."""
+        """Return whether all models are ready (see `Model.is_ready`)."""
         return all(model.is_ready() for model in self.models.values())
 
 

@@ -185,7 +185,9 @@ def _attempt(url: str, target: Path) -> None:
     try:
         with _opener().open(_request(url, start, known), timeout=TIMEOUT) as response:
             if "html" in response.headers.get("Content-Type", ""):
-                raise WeightsError(f"cannot fetch {url}: the server returned a web page instead of a weight file")
+                raise WeightsError(
+                    f"cannot fetch {url}: the server returned a web page instead of a weight file; check the URL"
+                )
             resumed = response.status == 206
             if resumed and not _continues(response, start, known):
                 record.unlink()  # the next attempt starts over
@@ -273,7 +275,9 @@ def _refuse_web_page(part: Path, url: str) -> None:
         start = file.read(512)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         part.unlink()
-        raise WeightsError(f"cannot fetch {url}: the server returned a web page instead of a weight file")
+        raise WeightsError(
+            f"cannot fetch {url}: the server returned a web page instead of a weight file; check the URL"
+        )
 
 
 def _read_record(record: Path) -> dict[str, Any]:

@@ -48,9 +48,14 @@ def read_inference_params(file: Path) -> WeightFile:
         try:
             tensors = [_read_tensor(stream) for _ in names]
         except _MALFORMED:
-            raise WeightsError(f"{file} is damaged or does not belong to the program next to it") from None
+            raise WeightsError(
+                f"{file} is damaged or does not belong to the program next to it; export the network again"
+            ) from None
         if stream.read(1):
-            raise WeightsError(f"{file} has more tensors than the program next to it has parameters ({len(names)})")
+            raise WeightsError(
+                f"{file} has more tensors than the program next to it has parameters ({len(names)}); export the network"
+                " again"
+            )
     structured = _structured_names(file, names)
     arrays = {structured.get(name, name): tensor for name, tensor in zip(names, tensors, strict=True)}
     check_finite(arrays, file)
@@ -71,7 +76,7 @@ def read_variables(folder: Path) -> WeightFile:
                 if stream.read(1):
                     raise ValueError
             except _MALFORMED:
-                raise WeightsError(f"{file} is damaged or not a variable") from None
+                raise WeightsError(f"{file} is damaged or not a variable; restore or download it") from None
     check_finite(arrays, folder)
     return WeightFile(arrays)
 
@@ -122,13 +127,15 @@ def _parameter_names(file: Path) -> list[str]:
         expected = " or ".join(path.name for path in readers)
         raise WeightsError(f"{file} does not contain the names of its tensors; put its program {expected} next to it")
     if program.stat().st_size > MAX_PROGRAM:
-        raise WeightsError(f"{program} is refused: expected a program of at most {MAX_PROGRAM >> 20} MB")
+        raise WeightsError(
+            f"{program} is refused: expected a program of at most {MAX_PROGRAM >> 20} MB, got a larger one"
+        )
     try:
         names = sorted(readers[program](program.read_bytes()))
     except _MALFORMED:
-        raise WeightsError(f"{program} is damaged or not a program of PaddlePaddle") from None
+        raise WeightsError(f"{program} is damaged or not a program of PaddlePaddle; export the network again") from None
     if len(set(names)) != len(names):
-        raise WeightsError(f"{program} has two parameters with the same name")
+        raise WeightsError(f"{program} has two parameters with the same name; export the network again")
     return names
 
 
@@ -165,5 +172,8 @@ def _structured_names(file: Path, names: list[str]) -> dict[str, str]:
         return {}
     distinct = set(structured.values())
     if len(distinct) != len(names) or not all(isinstance(name, str) for name in distinct):
-        raise WeightsError(f"{info} has the same structured name for several parameters")
+        raise WeightsError(
+            f"{info}: expected a different structured name for each parameter, got one twice, or one that is not text;"
+            " export the network again"
+        )
     return structured

@@ -42,7 +42,9 @@ def read_entries(path: str | os.PathLike[str]) -> WeightFile:
     entries = _read_pickle(file)
     names = entries.pop(NAME_TABLE, {})
     if not isinstance(names, dict) or not all(isinstance(text, str) for pair in names.items() for text in pair):
-        raise WeightsError(f"{file}: expected names to names in its table {NAME_TABLE}")
+        raise WeightsError(
+            f"{file}: expected a table {NAME_TABLE} that maps names to names; restore or download the file"
+        )
     arrays = {}
     for key, value in entries.items():
         if _is_named_tensor(value):
@@ -92,7 +94,7 @@ def _read_pickle(file: Path, allow_list: bool = False) -> dict[Any, Any]:
         stream.seek(0)
         entries = unpickle(stream, file)
         if stream.read(1):
-            raise WeightsError(f"{file} is refused: it has bytes after its pickle")
+            raise WeightsError(f"{file} is refused: it has bytes after its pickle; restore or download it")
     if allow_list and isinstance(entries, list) and len(entries) == 1:
         entries = entries[0]
     if not isinstance(entries, dict):
@@ -149,4 +151,6 @@ def _join_split(entries: dict[Any, Any], file: Path) -> None:
                 joined[end - part.size : end] = part
             entries[key] = joined.reshape(shape)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise WeightsError(f"{file}: its table {SPLIT_TABLE} does not match its entries") from None
+        raise WeightsError(
+            f"{file}: its table {SPLIT_TABLE} does not match its entries; restore or download the file"
+        ) from None

@@ -59,7 +59,9 @@ def read_safetensors(file: Path) -> WeightFile:
             arrays, metadata = _read(stream)
         except (ValueError, KeyError, TypeError, struct.error, RecursionError, EOFError) as error:
             reason = f": {error}" if type(error) is ValueError else ""
-            raise WeightsError(f"{file} is a damaged or truncated safetensors file{reason}") from None
+            raise WeightsError(
+                f"{file} is a damaged or truncated safetensors file{reason}; restore or download it"
+            ) from None
     check_finite(arrays, file)
     return WeightFile(arrays, metadata=metadata)
 

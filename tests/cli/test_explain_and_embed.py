@@ -195,7 +195,7 @@ def test_embed_skips_unreadable_images(capsys):
         (["photos", "--output", "f.npz", "--top", "3"], "embed: expected --top together with --like"),
         (["photos", "--like", "photos/red/1.png", "--top", "0"], "--top: expected at least 1, got 0"),
         (["photos", "--output", "features"], "--output: expected a file with a name that ends in .npz"),
-        (["--output", "f.npz"], "embed: expected RUN_FOLDER and images, got only output"),
+        (["--output", "f.npz"], "embed: expected RUN_FOLDER, EXPORT_FOLDER or -c CONFIG, and images, got only output"),
         (["nothing", "--output", "f.npz"], "IMAGE: expected an image, a folder of images or a pattern"),
     ],
 )

@@ -271,7 +271,8 @@ def test_a_damaged_video_is_one_line(exported, video, tmp_path, capsys):
     video.write_bytes(b"no video")
     assert infer(exported, video, "--output", tmp_path / "other.csv", "--quiet") == 2
     assert capsys.readouterr().err == (
-        f"error: {video}: expected a video, got a file that is damaged or that OpenCV cannot decode\n"
+        f"error: {video}: expected a video, got a file that is damaged or that OpenCV cannot decode; replace"
+        " it, or convert it to .mp4\n"
     )
     assert not list(tmp_path.glob("other*"))
 

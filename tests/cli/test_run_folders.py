@@ -151,7 +151,7 @@ def test_weights_without_the_configuration_are_reported(run, capsys):
     assert main(["eval", "output/LeNet"]) == 2
     assert capsys.readouterr().err == (
         "error: RUN_FOLDER: expected a folder in which training wrote config.yaml, got output/LeNet, which has weights,"
-        " but no config.yaml; copy that of the run, too\n"
+        " but no config.yaml; copy it from the folder of the run\n"
     )
 
 

@@ -112,7 +112,7 @@ def with_changes(**sections):
     ("sections", "line"),
     [
         ({"Global": {"use_dali": True}}, "behavior: Global.use_dali: DALI is not supported"),
-        ({"Global": {"class_num": 1000}}, "removed: Global.class_num: PaddleClas does not read it"),
+        ({"Global": {"class_num": 1000}}, "removed: Global.class_num: PaddleClas ignores it next to Arch.class_num"),
         ({"Global": {"made_up": 1}}, "removed: Global.made_up: not supported: ppzoo has no such key"),
         ({"profiler_options": None}, "removed: profiler_options: an option of PaddleClas's tools/train.py"),
         ({"Arch": {"infer_output_key": "features"}}, "removed: Arch.infer_output_key: the output of an inner layer"),

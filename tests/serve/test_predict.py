@@ -191,7 +191,7 @@ def test_client_reports_an_invalid_topk(topk):
 
 def test_client_reports_a_token_that_no_header_can_have():
     for token in (" ", "two words", "line\nend", "\u6f22\u5b57"):
-        with pytest.raises(ConfigError, match="token: expected letters and digits"):
+        with pytest.raises(ConfigError, match="token: expected printable ASCII characters"):
             ppzoo.Client("http://127.0.0.1:9", token=token)
     with pytest.raises(ServiceError, match="no response"):  # a token file ends with a line end
         ppzoo.Client("http://127.0.0.1:9", token="secret-token\n").models()

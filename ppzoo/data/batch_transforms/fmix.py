@@ -19,7 +19,7 @@ class FmixOperator:
     Args:
         class_num: number of classes.
         alpha: parameter of the beta distribution.
-        decay_power: the noise is divided by the frequency to this power.
+        decay_power: the spectrum of the noise is divided by the frequency to this power.
         max_soft: fraction of the area, up to 0.5, on either side of the outline over which the mask runs from 1 to 0.
         reformulate: draw the mean from Beta(alpha + 1, alpha) instead of Beta(alpha, alpha).
 

@@ -78,7 +78,9 @@ class CustomLabelDataset(ImageFiles):
             if self.delimiter is not None:
                 path = path.partition(os.fsencode(self.delimiter))[0]
             if b"\0" in path:
-                raise DataError(f"{self.list_file}, line {number}: expected a path, got a NUL character")
+                raise DataError(
+                    f"{self.list_file}, line {number}: expected a path, got a NUL character: correct the line"
+                )
             if path:
                 yield os.fsdecode(path)
             else:

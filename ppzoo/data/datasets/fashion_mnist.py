@@ -72,7 +72,8 @@ class FashionMNIST:
             )
         if self.labels.max() >= len(self.classes):
             raise DataError(
-                f"{folder}: label {self.labels.max()} is outside [0, 10): these are not the files of Fashion-MNIST"
+                f"{folder}: label {self.labels.max()} is outside [0, 10), as these are not the files of"
+                " Fashion-MNIST: correct dataset.image_root"
             )
         check_class_count(len(self.classes), class_num, "FashionMNIST has")
 

@@ -86,7 +86,9 @@ def _factors(name: str, value: float | list[float]) -> tuple[float, float]:
 def _hue_shifts(value: float | list[float]) -> tuple[float, float]:
     bounds = [-value, value] if isinstance(value, int | float) else list(value)
     if len(bounds) != 2 or not -0.5 <= bounds[0] <= bounds[1] <= 0.5:
-        raise ConfigError(f"ColorJitter.hue: expected 0 to 0.5, or [lowest, highest] within that, got {value!r}")
+        raise ConfigError(
+            f"ColorJitter.hue: expected a number from 0 to 0.5, or [lowest, highest] within [-0.5, 0.5], got {value!r}"
+        )
     return float(bounds[0]), float(bounds[1])
 
 

@@ -19,7 +19,8 @@ class NormalizeImage:
     """(image * scale - mean) / std, in float32.
 
     uint8 values are looked up in a table per channel, computed with the same arithmetic: the result is bit-identical
-    and needs no intermediate image. In memory it is always channels first, whatever its shape.
+    and needs no intermediate image. In memory, the result always has its channels first, also if its shape is
+    H x W x C.
 
     Args:
         scale: factor on the pixels: a number, or arithmetic such as "1.0/255.0"; 1/255 by default.

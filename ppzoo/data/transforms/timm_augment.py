@@ -105,7 +105,7 @@ class TimmAutoAugment:
       augmix: a mixture of chains of operations (arXiv:1912.02781). m: magnitude (3); w: number of chains (3); d: length
         of a chain (1 to 3 at random); a: parameter of the distributions (1); mstd.
       original, originalr: AutoAugment for ImageNet, the latter with posterizing that increases with the magnitude;
-      v0, v0r: the policy in the code of EfficientNet. mstd.
+      v0, v0r: the policy in the code of EfficientNet, the latter with the same change. mstd.
 
     Args:
         prob: probability of applying the policy.

@@ -41,4 +41,6 @@ class StudentWeights(Callback):
         try:
             save_pdparams(student, path)
         except OSError as error:
-            raise NotSavedError(f"cannot write {path}: {error.strerror}; {prefix} is complete") from error
+            raise NotSavedError(
+                f"cannot write {path}: {error.strerror}; the checkpoint {prefix} is complete"
+            ) from error

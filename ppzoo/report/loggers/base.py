@@ -41,7 +41,7 @@ class PRCurve:
 
     @property
     def precision(self) -> np.ndarray:
-        """TP / (TP + FP); 1 where nothing is predicted as positive, as in scikit-learn, so that curves end there."""
+        """TP / (TP + FP); 1 where nothing is predicted as positive, as in scikit-learn, so that curves end at 1."""
         predicted = self.tp + self.fp
         return np.where(predicted > 0, self.tp / np.maximum(predicted, 1), 1.0)
 
@@ -67,7 +67,7 @@ class Logger:
     def __init__(self, start: RunStart) -> None: ...
 
     def log_scalars(self, scalars: Mapping[str, float], number: int) -> None:
-        """Log numbers by tag; called after each training step."""
+        """Log numbers by tag; called after each training step and each epoch."""
 
     def log_image(self, tag: str, image: np.ndarray, number: int) -> None:
         """Log an H x W x 3 uint8 RGB image."""

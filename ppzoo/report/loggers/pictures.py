@@ -65,8 +65,8 @@ def _fit(image: np.ndarray) -> Image.Image:
 def draw_confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Return a picture of a confusion matrix; rows are classes, columns are predicted classes.
 
-    A cell is colored by its share of the images of its class. Up to 40 classes have their names, up to 15 also the
-    numbers of images.
+    A cell is colored by its share of the images of its class. The names of the classes are shown for up to 40 classes,
+    and the numbers of images for up to 15.
     """
     count = len(matrix)
     cell = 44 if count <= 15 else 20 if count <= 40 else max(1, MATRIX_SIDE // count)

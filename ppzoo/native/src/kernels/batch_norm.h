@@ -40,8 +40,9 @@ class Moments {
 
  private:
   // Consecutive wide rows of a thread, whose sums of (x - reference) and squares are in float, next to the references
-  // in window_sums_. The reference of a column is the median of three values of the window's first block: a single
-  // value could be an outlier, which causes cancellation, and a window is too short for a bad one to do much harm.
+  // in window_sums_. The reference of a column is the median of three values of the window's first block, because a
+  // single value could be an outlier, which causes cancellation. If the median is far off, too, the error is small,
+  // because a window is short.
   struct alignas(64) Window {
     int64_t rows = 0, capacity = 0;
   };

@@ -122,8 +122,8 @@ inline RowFilter forward_filter(const ConvShape& s, const float* weights) {
   return {s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.out_width(), taps, weights};
 }
 
-// Sets `rows` to the input rows under the filter for output row `row`, of which row_of(input row) is called in
-// ascending order; null for rows in the padding.
+// Sets `rows` to row_of(input row) for each input row under the filter at output row `row`, and to null for rows in the
+// padding. row_of is called in ascending order of the input rows.
 template <class RowOf>
 void set_rows_for_output(const ConvShape& s, int64_t row, const RowOf& row_of, std::vector<const float*>& rows) {
   for (int64_t kh = 0; kh < s.kernel_h; ++kh) {
