@@ -112,7 +112,7 @@ ANY_SHAPE = {
 }
 if "avx512_bf16" in instruction_sets().split():
     # The positions of the arguments of each operator that are images, which are bfloat16 in its version for bfloat16.
-    IMAGES = dict.fromkeys(BFLOAT16_OPERATORS, (0,)) | {
+    IMAGES = dict.fromkeys(sorted(BFLOAT16_OPERATORS), (0,)) | {
         "norm_add": (0, 1),
         "conv_norm_add": (0, 2),
         "channels_last": (),
