@@ -180,7 +180,7 @@ def families_and_engines():
             yield pytest.param(family, engine, marks=[] if is_fast else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("family", "name"), families_and_engines())
+@pytest.mark.parametrize(("family", "name"), list(families_and_engines()))
 def test_all_engines_agree_for_every_family(tmp_path, family, name):
     needs_engine(name)
     size = FAMILIES[family]
