@@ -56,6 +56,9 @@ sys.modules["filelock"].FileLock, sys.modules["filelock"].Timeout = FileLock, Ti
 del fcntl
 
 import asyncio  # on Windows it uses none of them
+import multiprocessing.popen_fork
+
+multiprocessing.popen_fork.Popen.kill = multiprocessing.popen_fork.Popen.terminate  # as on Windows
 
 for name in "fcntl resource pwd grp termios tty pty syslog readline".split():
     sys.modules[name] = None
