@@ -100,3 +100,26 @@ def test_convolutions_of_odd_geometries(x, weight, stride, padding, groups):
         lambda x, w: F.conv2d(x, w, stride=stride, padding=padding, groups=groups),
         [random(*x), random(*weight)],
     )
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "stride", "padding", "dilation"),
+    [
+        ((2, 3, 160, 160), (8, 3, 3, 3), 2, 1, 1),
+        ((1, 3, 240, 130), (4, 3, 7, 5), 1, 2, 1),
+        ((1, 1, 150, 90), (2, 1, 3, 3), 1, 3, 3),
+        ((1, 2, 3000, 9), (3, 2, 5, 2), 4, 2, 1),
+    ],
+    ids=str,
+)
+def test_gradients_of_large_images_are_as_accurate_as_of_small_ones(x, weight, stride, padding, dilation):
+    """A weight's gradient is a sum over all pixels, whose rounding must not grow with the size of the images."""
+    geometry = [stride, stride, *([padding] * 4), dilation, dilation, 1]
+    operands = [random(*x), random(*weight)]
+    found = operators.convolve(*operands, None, geometry)
+    dy = random(*found.shape)
+    dw = paddle.grad([found], [operands[1]], [dy])[0]
+    exact = [paddle.to_tensor(operand.numpy().astype(np.float64), stop_gradient=False) for operand in operands]
+    expected = F.conv2d(*exact, stride=stride, padding=padding, dilation=dilation)
+    exact_dw = paddle.grad([expected], [exact[1]], [dy.astype("float64")])[0].numpy()
+    np.testing.assert_allclose(dw.numpy(), exact_dw, rtol=0, atol=1.5e-6 * np.abs(exact_dw).max())

@@ -244,7 +244,7 @@ enum class Path { kAny, kPointwise, kDepthwise, kWinograd };
 ConvShape random_convolution(Random& random, Path path) {
   const auto attempt = [&] {
     ConvShape s;
-    const int64_t side = random.chance(0.2) ? 40 : random.chance(0.3) ? 3 : 12;
+    const int64_t side = random.chance(0.05) ? 150 : random.chance(0.2) ? 40 : random.chance(0.3) ? 3 : 12;
     s.images = random.chance(0.02) ? 0 : random.integer(1, 4);
     s.height = random.integer(1, side), s.width = random.integer(1, side);
     s.groups = 1;

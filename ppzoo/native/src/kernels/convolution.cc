@@ -4,10 +4,12 @@
 // conv_primitive.h. Images are NHWC in and out. oneDNN parallelizes.
 //
 // Long sums are split for accuracy: over slices of at most kMaxSumTerms / (kernel_h kernel_w) channels for outputs and
-// input gradients, over parts of the batch for weight gradients.
+// input gradients, over pieces of at most kMaxSumPixels pixels for weight gradients.
 #include "kernels/convolution.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "kernels/conv_inputs.h"
 #include "kernels/conv_primitive.h"
@@ -25,6 +27,10 @@ namespace {
 // The length of the sums that oneDNN computes in one run. Convolutions with more than 1.5 times as many terms, whose
 // rounding can exceed 2e-6 of the output, are computed as a sum over slices of channels.
 constexpr int64_t kMaxSumTerms = 1152;
+
+// The number of output pixels over which oneDNN sums weight gradients in one run. A thread adds them all one by one; at
+// 12,544 pixels (112 x 112) rounding reaches 3e-6 of the gradient.
+constexpr int64_t kMaxSumPixels = 2048;
 
 bool needs_channel_slices(const ConvShape& s, int64_t channels) {
   return s.groups == 1 && 2 * channels * s.kernel_h * s.kernel_w > 3 * kMaxSumTerms;
@@ -47,6 +53,35 @@ void sum_over_channel_slices(const ConvShape& s, const float* values, int64_t pi
     });
     body(first, slice, count, first == 0 ? sum : term);
     if (first > 0) accumulate(term, sum_size, sum);
+  }
+}
+
+// The convolution that gives the output rows [first, first + count) of an image, and the first input row that it reads.
+std::pair<ConvShape, int64_t> output_rows(const ConvShape& s, int64_t first, int64_t count) {
+  ConvShape piece = s.with_images(1);
+  if (count == 1) piece.stride_h = 1;  // see onednn_miscomputes
+  const int64_t from = first * s.stride_h - s.top;
+  const int64_t to = from + (count - 1) * s.stride_h + s.dilation_h * (s.kernel_h - 1) + 1;
+  piece.top = std::max<int64_t>(0, -from), piece.bottom = std::max<int64_t>(0, to - s.height);
+  piece.height = to - from - piece.top - piece.bottom;
+  return {piece, from + piece.top};
+}
+
+// Calls body(piece, offset in the input, offset in the output, whether it is the first) for pieces with few output
+// pixels: parts of the batch or, if images are large, rows of one image.
+template <class Body>
+void for_pieces(const ConvShape& s, const Body& body) {
+  const int64_t rows = s.out_height(), columns = s.out_width();
+  const int64_t row_part = equal_part_size(rows, kMaxSumPixels / columns);
+  const int64_t image_part = row_part < rows ? 1 : equal_part_size(s.images, kMaxSumPixels / (rows * columns));
+  for (int64_t image = 0; image < s.images; image += image_part) {
+    for (int64_t row = 0; row < rows; row += row_part) {
+      ConvShape piece = s.with_images(std::min(image_part, s.images - image));
+      int64_t first_row = 0;
+      if (row_part < rows) std::tie(piece, first_row) = output_rows(s, row, std::min(row_part, rows - row));
+      body(piece, (image * s.height + first_row) * s.width * s.channels,
+           (image * rows + row) * columns * s.out_channels, image + row == 0);
+    }
   }
 }
 
@@ -141,18 +176,12 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
     const ConvShape cropped = crop_to_receptive_field(shape);
     return convolve_weight_gradient(cropped, copy_cropped(shape, cropped, x), dy, add, dweights, nullptr);
   }
-  // oneDNN sums over all pixels of a thread in float. Parts of the batch keep these sums short.
-  constexpr int64_t kPixels = 4096;
-  const int64_t in = shape.input_size() / shape.images, out = shape.output_size() / shape.images;
-  const int64_t part = equal_part_size(shape.images, kPixels * max_threads() * shape.out_channels / out);
-  for (int64_t image = 0; image < shape.images; image += part) {
-    const ConvShape piece = shape.with_images(std::min(part, shape.images - image));
-    const bool adding = add || image > 0;
-    float* to = dweights;
-    if (adding) to = workspace(WorkspaceSlot::kWeightGradients, shape.weight_size());
-    run_convolution(piece, Pass::kWeightGradient, Precision::kFloat32, false, {x + image * in, to, dy + image * out});
+  for_pieces(shape, [&](const ConvShape& piece, int64_t first_input, int64_t first_output, bool first) {
+    const bool adding = add || !first;
+    float* to = adding ? workspace(WorkspaceSlot::kWeightGradients, shape.weight_size()) : dweights;
+    run_convolution(piece, Pass::kWeightGradient, Precision::kFloat32, false, {x + first_input, to, dy + first_output});
     if (adding) accumulate(to, shape.weight_size(), dweights);
-  }
+  });
 }
 
 }  // namespace ppzoo
