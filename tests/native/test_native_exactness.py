@@ -81,7 +81,7 @@ def test_swish_of_large_negative_numbers_is_zero():
 
 
 # Input, weights, strides, paddings: a filter larger than the input; only padding under the filter; one channel with a
-# stride and one column of outputs.
+# stride and one column of outputs; one channel of which the filter skips rows.
 ODD = [
     ((2, 16, 2, 2), (16, 1, 3, 3), [2, 2], [0] * 4, 16),
     ((2, 16, 2, 2), (8, 16, 3, 3), [2, 2], [0] * 4, 1),
@@ -89,6 +89,8 @@ ODD = [
     ((3, 11, 12, 2), (8, 11, 2, 1), [4, 3], [1] * 4, 1),
     ((2, 1, 12, 5), (8, 1, 1, 5), [1, 3], [0] * 4, 1),
     ((3, 1, 19, 5), (32, 1, 4, 3), [1, 4], [0] * 4, 1),
+    ((3, 1, 103, 150), (6, 1, 1, 3), [4, 1], [0, 0, 1, 2], 1),
+    ((2, 1, 139, 119), (21, 1, 2, 7), [4, 1], [3, 1, 2, 4], 1),
 ]
 
 

@@ -29,7 +29,8 @@ bool is_usual(const ConvShape& s) {
   const bool narrow_borders = std::max(s.top, s.bottom) < s.kernel_h && std::max(s.left, s.right) < s.kernel_w;
   const bool many_rows = s.stride_h == 1 || (s.height > 1 && s.out_height() > 1);
   const bool many_columns = s.stride_w == 1 || (s.width > 1 && s.out_width() > 1);
-  return s.groups == 1 && small_steps && narrow_borders && many_rows && many_columns && !onednn_miscomputes(s);
+  const bool is_correct = !onednn_miscomputes(s) && !skips_rows(s);
+  return s.groups == 1 && small_steps && narrow_borders && many_rows && many_columns && is_correct;
 }
 
 // The weights as bfloat16 values in float32, as oneDNN rounds them.

@@ -1,6 +1,6 @@
 // Convolutions that oneDNN (3.6 at least) does not compute correctly, as convolutions of a copy of a part of the input.
 //
-// T is the type of the images, float or Bfloat16. Copies are in slot kCroppedInput.
+// T is the type of the images, float or Bfloat16. Copies are in slot kCroppedInput or kCoveredRows.
 #pragma once
 
 #include <algorithm>
@@ -58,6 +58,38 @@ const T* copy_cropped(const ConvShape& s, const ConvShape& cropped, const T* x) 
   std::fill_n(copy, cropped.input_size(), T{});
   for_cropped_rows(s, cropped,
                    [&](int64_t from, int64_t to, int64_t count) { std::copy_n(x + from, count, copy + to); });
+  return copy;
+}
+
+// Whether a filter skips rows of an input with one channel. For large images oneDNN (3.6 at least) then writes behind
+// its own buffer when it computes the outputs.
+inline bool skips_rows(const ConvShape& s) { return s.channels == 1 && s.kernel_h < s.stride_h; }
+
+// The same convolution of a copy of the rows that the filter covers.
+inline ConvShape covered_rows(const ConvShape& s) {
+  ConvShape covered = s;
+  covered.height = s.out_height() * s.kernel_h;
+  covered.stride_h = s.kernel_h, covered.dilation_h = 1;
+  covered.top = covered.bottom = 0;
+  return covered;
+}
+
+// Copies these rows; those in the padding are zero.
+inline const float* copy_covered_rows(const ConvShape& s, const float* x) {
+  const int64_t rows = s.images * s.out_height() * s.kernel_h, row_size = s.width * s.channels;
+  float* copy = workspace(WorkspaceSlot::kCoveredRows, rows * row_size);
+  parallel_for(rows, rows * row_size, [&](int, int64_t begin, int64_t end) {
+    for (int64_t to = begin; to < end; ++to) {
+      const int64_t tap = to % s.kernel_h, output = to / s.kernel_h;
+      const int64_t image = output / s.out_height();
+      const int64_t from = output % s.out_height() * s.stride_h + tap * s.dilation_h - s.top;
+      if (from >= 0 && from < s.height) {
+        std::copy_n(x + (image * s.height + from) * row_size, row_size, copy + to * row_size);
+      } else {
+        std::fill_n(copy + to * row_size, row_size, 0.0f);
+      }
+    }
+  });
   return copy;
 }
 

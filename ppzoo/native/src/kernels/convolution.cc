@@ -30,7 +30,7 @@ constexpr int64_t kMaxSumTerms = 1152;
 
 // The number of output pixels over which oneDNN sums weight gradients in one run. A thread adds them all one by one; at
 // 12,544 pixels (112 x 112) rounding reaches 3e-6 of the gradient.
-constexpr int64_t kMaxSumPixels = 2048;
+constexpr int64_t kMaxSumPixels = 1024;
 
 bool needs_channel_slices(const ConvShape& s, int64_t channels) {
   return s.groups == 1 && 2 * channels * s.kernel_h * s.kernel_w > 3 * kMaxSumTerms;
@@ -108,6 +108,7 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
     const ConvShape cropped = crop_to_receptive_field(shape);
     return convolve(cropped, copy_cropped(shape, cropped, x), weights, bias, y);
   }
+  if (skips_rows(shape)) return convolve(covered_rows(shape), copy_covered_rows(shape, x), weights, bias, y);
   if (needs_channel_slices(shape, shape.channels)) {
     const int64_t taps = shape.kernel_h * shape.kernel_w, pixels = shape.images * shape.height * shape.width;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {

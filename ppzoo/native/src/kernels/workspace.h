@@ -20,6 +20,7 @@ enum class WorkspaceSlot {
   kWeightGradients,         // one weight gradient per thread, or per part of a batch
   kChannelSlice,            // some channels of a tensor, copied densely
   kCroppedInput,            // the rows and columns of the input that a filter covers
+  kCoveredRows,             // the rows of the input that a filter covers, once for each row of outputs
   kInputGradient,           // a term of the gradient of a convolution's input
   kSampledGradient,         // the gradient of the pixels that a 1x1 filter with strides covers
   kPartialOutput,           // one term of an output that is summed over slices of channels
