@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import builders
+from ppzoo.data.compiled import library
 from ppzoo.deploy import (
     Batch,
     Engine,
@@ -87,6 +88,7 @@ class Predictor:
             local_path(expand_user(require_path(export_dir, "export_dir")), "export_dir")
         )
         builders.require_export(exported)
+        library.prepare()  # compiles the code that resizes and normalizes images, once per machine
         self.preprocess = builders.build_transforms(exported.transform_ops)
         last = self.preprocess.last if self.preprocess.leaves_pixels else None
         settings = exported, batch_size, Normalization(*last.linear()) if last else None

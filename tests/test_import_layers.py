@@ -27,7 +27,7 @@ ALLOWED_IMPORTS = {
     "convert": BASE | SHARED | {"builders", "models"},
     "migration": BASE | {"builders", "config", "data", "models"},
     "image_inputs": BASE,
-    "predictor": {"builders", "deploy", "image_inputs", *BASE},
+    "predictor": {"builders", "data", "deploy", "image_inputs", *BASE},
     "client": {"image_inputs", *BASE},
     "__main__": {"cli"},
     "serve": {"data", "deploy", "predictor", *BASE},

@@ -18,8 +18,8 @@ from ppzoo.errors import ConfigError, DataError, count_text
 class NormalizeImage:
     """(image * scale - mean) / std, in float32.
 
-    uint8 values are looked up in a table per channel, computed with the same arithmetic: the result is bit-identical
-    and needs no intermediate image. In memory, the result always has its channels first, also if its shape is
+    uint8 values are normalized by compiled code or looked up in a table per channel, both without an intermediate image
+    and bit-identical to NumPy's arithmetic. In memory, the result always has its channels first, also if its shape is
     H x W x C.
 
     Args:
@@ -70,10 +70,12 @@ class NormalizeImage:
         channels = len(planes)
         result = np.empty((channels + self.padding, *planes.shape[1:]), np.float32)
         result[channels:] = 0
-        if image.dtype == np.uint8:
-            self._look_up(planes if self.channel_first else cv2.split(image), result)
-        else:
+        if image.dtype != np.uint8:
             result[:channels] = self._normalize(planes.astype(np.float32))
+        elif self.channel_first:
+            self._look_up(planes, result)
+        else:
+            self.write(image[np.newaxis], result[np.newaxis, :channels])
         result = result.astype(self.dtype, copy=False)
         return result if self.channel_first else result.transpose(1, 2, 0)
 
