@@ -19,6 +19,7 @@ from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, read_plain_file, sha256, sync_file, sync_folder
 from ppzoo.weights import is_export_archive, unpack_export
+from ppzoo.weights.inference_model import read_inference_params
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
@@ -168,6 +169,8 @@ def open_export(folder: Path) -> ExportedModel:
     try:
         if (PADDLE, "float32") in present:
             require_allowed_operators(folder / program)
+            if not digests:  # PaddlePaddle reads what is missing in a truncated file from uninitialized memory
+                read_inference_params(folder / PARAMETERS)
         hashes = {name: sha256(folder / name) for key in present for name in files[key]}
     except OSError as error:
         raise PpzooError(f"cannot read {error.filename}: {error.strerror}") from error
