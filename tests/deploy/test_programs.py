@@ -166,6 +166,15 @@ def test_damaged_parameters_are_refused_without_digests(folder, change):
     one_line(error)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_a_path_that_is_not_utf8_is_refused(folder):
+    """PaddlePaddle's configuration takes no such text."""
+    renamed = folder.rename(folder.with_name("inference\udcff"))
+    with pytest.raises(PpzooError, match="expected a path in UTF-8") as error:
+        open_export(renamed)
+    one_line(error)
+
+
 def test_more_label_names_than_classes_are_refused(folder):
     for count, fits in ((2, True), (3, True), (4, False), (1000, False)):
         labels = {"Topk": {"topk": 1, "label_list": [f"class {number}" for number in range(count)]}}
