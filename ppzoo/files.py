@@ -106,7 +106,9 @@ def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
         return ""
     files = [file for file in folder.glob(f"*{WEIGHTS}") if os.path.isfile(file)]
     names = [file.name for file in files if not EPOCH.fullmatch(file.name.removesuffix(WEIGHTS))]
-    near = difflib.get_close_matches(path.name.removesuffix(WEIGHTS) + WEIGHTS, sorted(names), n=1, cutoff=0.8)
+    typed = path.name.removesuffix(WEIGHTS)
+    near = [name for name in sorted(names) if typed and name.startswith(typed)]  # best: best_model, rather than latest
+    near = near or difflib.get_close_matches(typed + WEIGHTS, sorted(names), n=1, cutoff=0.8)
     found = folder / near[0].removesuffix(WEIGHTS) if near else weights_of_run(folder, to_resume=to_resume)
     return f"; did you mean {str(found)!r}?" if found else ""
 
@@ -268,8 +270,8 @@ def temporary_files(folder: Path) -> list[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text with `write_atomically`."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write UTF-8 text with `write_atomically`; bytes of file names that are not UTF-8 become escapes."""
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -69,9 +69,14 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """Refuse an empty value, such as that of a shell variable that is not set."""
-        if not arg_string and action.nargs != argparse.PARSER:  # the arguments of a command, which it checks itself
+        """Refuse an empty value, such as that of a shell variable that is not set, and a NUL character in a value."""
+        if action.nargs == argparse.PARSER:  # the arguments of a command, which it checks itself
+            return super()._get_value(action, arg_string)
+        if not arg_string:
             raise argparse.ArgumentError(action, "expected a value, got an empty text")
+        if "\0" in arg_string and action.dest != "override":  # -o names the key
+            message = f"expected a value, got {arg_string!r}, which contains a NUL character"
+            raise argparse.ArgumentError(action, message)
         return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

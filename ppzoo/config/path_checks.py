@@ -62,8 +62,11 @@ def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
                 suffix = Path(name).suffix if exists is os.path.isfile else None
                 yield _missing(f"{path}.{option}", expected, name, suffix=suffix)
     for path, name in _weight_paths(config, task):
-        local = not name.startswith(("http://", "https://"))
-        if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
+        if is_url(name):
+            if path != "Global.checkpoints" and not name.startswith(("http://", "https://")):
+                yield Problem(path, f"expected weights as a local path or an http(s) URL, got {name!r}")
+            continue
+        if not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
             hint = hint or suggest_path(Path(name), suffix=".pdparams")
             if not hint and path.endswith(".pretrained") and Path(name).name == name:  # as in other libraries: imagenet

@@ -17,8 +17,9 @@ from ppzoo import yaml_io
 from ppzoo.deploy.allowed_operators import require_allowed_operators
 from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
-from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, read_plain_file, sha256, sync_file, sync_folder
+from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, is_utf8, read_plain_file, sha256, sync_file, sync_folder
 from ppzoo.weights import is_export_archive, unpack_export
+from ppzoo.weights.inference_model import read_inference_params
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
@@ -149,6 +150,8 @@ def open_export(folder: Path) -> ExportedModel:
     """
     if is_export_archive(folder):
         folder = unpack_export(folder)
+    if not is_utf8(str(folder)):
+        raise PpzooError(f"{folder}: expected a path in UTF-8, which the engines require; rename or move the folder")
     names = {file.name for file in folder.iterdir()} if os.path.isdir(folder) else set()
     found = _find_formats(names)
     if SETTINGS not in names or not found:
@@ -168,6 +171,8 @@ def open_export(folder: Path) -> ExportedModel:
     try:
         if (PADDLE, "float32") in present:
             require_allowed_operators(folder / program)
+            if not digests:  # PaddlePaddle reads what is missing in a truncated file from uninitialized memory
+                read_inference_params(folder / PARAMETERS)
         hashes = {name: sha256(folder / name) for key in present for name in files[key]}
     except OSError as error:
         raise PpzooError(f"cannot read {error.filename}: {error.strerror}") from error

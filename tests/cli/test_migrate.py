@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_an_existing_file_stays(folder, capsys):
     assert (folder / FILE.name).read_text() == "mine"
     assert main(["migrate", str(FILE), "-o", "other/name.yaml"]) == 0
     assert names(folder) == ["other/name.yaml", FILE.name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_a_name_that_is_not_utf8_is_escaped_in_the_file(folder, capsys):
+    name = "n\udcffme.yaml"
+    sys.stdout.reconfigure(errors="backslashreplace")  # as `ppzoo` does
+    assert main(["migrate", str(FILE), "-o", name]) == 0
+    assert (folder / name).read_text(encoding="utf-8").startswith("# ppzoo train -c n\\udcffme.yaml\n")
+    assert main(["check", "-c", name]) == 0
 
 
 def test_a_folder_keeps_its_structure_and_lists_what_is_skipped(folder, capsys):

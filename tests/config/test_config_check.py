@@ -500,6 +500,12 @@ def test_missing_files_are_reported_with_the_nearest_name(components, tmp_path):
         f"Arch.pretrained: expected weights, got '{tmp_path}/none/best', which does not exist"
         f"; the folder '{tmp_path}/none' does not exist"
     ]
+    (tmp_path / "latest.pdparams").touch()
+    line = wrong.format(tmp_path / "best", tmp_path / "best_model")
+    assert found(f"Global.pretrained_model={tmp_path / 'best'}") == [f"Global.pretrained_model: {line}"]
+    for url in ("ftp://host/a.pdparams", "file:///a/b.pdparams"):
+        line = f"expected weights as a local path or an http(s) URL, got '{url}'"
+        assert found(f"Arch.pretrained={url}") == [f"Arch.pretrained: {line}"]
     assert found("Arch.pretrained=imagenet") == [
         "Arch.pretrained: expected weights, got 'imagenet', which does not exist; set it to true for the official"
         " weights"

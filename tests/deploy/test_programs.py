@@ -147,6 +147,34 @@ def test_settings_with_unknown_names_or_wrong_types_are_refused(folder, section,
     assert any(complaint in problem and "\n" not in problem for problem in error.value.problems)
 
 
+@pytest.mark.parametrize("change", ["one byte less", "half", "surplus bytes", "nan"])
+def test_damaged_parameters_are_refused_without_digests(folder, change):
+    """PaddleClas writes no digests, and PaddlePaddle reads uninitialized memory for what is missing in a file."""
+    remove_digests(folder)
+    open_export(folder)
+    file = folder / "inference.pdiparams"
+    content = file.read_bytes()
+    damaged = {
+        "one byte less": content[:-1],
+        "half": content[: len(content) // 2],
+        "surplus bytes": content + b"x",
+        "nan": content[:-4] + np.float32("nan").tobytes(),
+    }
+    file.write_bytes(damaged[change])
+    with pytest.raises(PpzooError, match=r"inference\.pdiparams") as error:
+        open_export(folder)
+    one_line(error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_a_path_that_is_not_utf8_is_refused(folder):
+    """PaddlePaddle's configuration takes no such text."""
+    renamed = folder.rename(folder.with_name("inference\udcff"))
+    with pytest.raises(PpzooError, match="expected a path in UTF-8") as error:
+        open_export(renamed)
+    one_line(error)
+
+
 def test_more_label_names_than_classes_are_refused(folder):
     for count, fits in ((2, True), (3, True), (4, False), (1000, False)):
         labels = {"Topk": {"topk": 1, "label_list": [f"class {number}" for number in range(count)]}}
@@ -280,7 +308,7 @@ def test_truncated_files_are_an_error_with_the_file_names(folder, suffix, kept):
     path.write_bytes(path.read_bytes()[:kept])
     remove_digests(folder)
     with pytest.raises(
-        PpzooError, match=r"inference\.(json|pdmodel) is damaged|and inference\.pdiparams: one is damaged"
+        PpzooError, match=r"inference\.(json|pdmodel|pdiparams) is damaged|and inference\.pdiparams: one is damaged"
     ) as error:
         PaddleEngine(open_export(folder))
     one_line(error)
