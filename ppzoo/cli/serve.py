@@ -71,8 +71,8 @@ def _serve(options: argparse.Namespace) -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise PpzooError(
-            f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
-            " (in a clone: `pip install -e '.[serve]'`)"
+            f"serve: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: run `pip install"
+            " 'ppzoo[serve]'` (in a clone: `pip install -e '.[serve]'`)"
         )
     from ppzoo import report
     from ppzoo.builders import ExportExplainer

@@ -153,6 +153,10 @@ class _Checker:
             split = _split_of(path)
             places = (place for place in self.known_paths.get(key, ()) if not split or _split_of(place) in ("", split))
             meant = next(places, None)
+            name, colon, value = key.partition(":")
+            if colon and name in known:
+                yield Problem(path, f"unknown key; write a space after the colon: '{name}: {value}'")
+                continue
             reason = IGNORED_KEYS.get(path) or IGNORED_KEYS.get(f"Global.{path}")
             if meant is None and reason:
                 yield Problem(path, f"unknown key, remove it: {reason}")
