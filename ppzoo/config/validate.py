@@ -92,7 +92,7 @@ def find_unknown_keys(config: Mapping[str, Any], components: Components) -> list
 
 
 def check_export(transforms: Any, postprocess: Any, components: Components) -> list[str]:
-    """Return all mistakes in the preprocessing and post-processing of an export, as `check` does for `Infer`."""
+    """Return all mistakes in the preprocessing and postprocessing of an export, as `check` does for `Infer`."""
     checker = _Checker(components)
     checker.check_listed("PreProcess.transform_ops", transforms, Listed("transform"))
     checker.check_named("PostProcess", postprocess, Named("postprocess", PostProcessConfig))

@@ -117,7 +117,7 @@ def require_label_count(postprocess: str, names: int, classes: int) -> None:
     """Refuse more label names than classes: they belong to another network.
 
     Args:
-        postprocess: the post-processing whose option `label_list` has the names.
+        postprocess: the postprocessing whose option `label_list` has the names.
 
     Raises:
         ConfigError: there are more.
