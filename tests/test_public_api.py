@@ -241,3 +241,11 @@ def test_class_weights_that_ignore_all_images_are_refused():
     require_weighted_classes("Train", criterion, SimpleNamespace(labels=np.array([0, 1, 2])))
     with pytest.raises(ConfigError, match=r"^Loss.Eval.CELoss.class_weights: expected a weight above 0 for a class"):
         require_weighted_classes("Eval", criterion, SimpleNamespace(labels=np.array([0, 1, 1])))
+
+
+def test_sections_without_a_schedule_or_a_list_are_refused():
+    with pytest.raises(ConfigError, match="optimizer Momentum: missing option 'lr'"):
+        builders.build_optimizer({"name": "Momentum"}, paddle.nn.Linear(2, 2), epochs=1, steps_per_epoch=1)
+    for build in (builders.build_loss, builders.build_transforms, builders.build_metrics):
+        with pytest.raises(ConfigError, match="expected a list of mappings"):
+            build({"A": {}})

@@ -101,7 +101,7 @@ The names are PaddleClas's; a key marked with a star (*) exists in ppzoo only. T
 [Configurations](configurations.md) describes how files are combined and checked. `ppzoo check -c FILE` reports unknown
 keys and wrong values.
 
-`_BASE_` names the file or files that a configuration is merged into. A section that describes a component (`Arch`,
+`_BASE_` names the file or files that a configuration inherits from. A section that describes a component (`Arch`,
 `Optimizer`, `lr`, `regularizer`, `dataset`, `sampler`, `PostProcess`) also has the key `name` and the options of that
 component.
 """

@@ -13,7 +13,7 @@ from ppzoo.errors import DataError
 from ppzoo.files import open_plain_file
 from ppzoo.host import MAX_PIXELS
 
-# A video is untrusted: a playlist in it must not open other files' protocols, and FFmpeg must not print its own lines.
+# A video is untrusted: a playlist in it must only refer to local files. FFmpeg must not print its own lines.
 FFMPEG_SETTINGS = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 MISSING_FRAMES = 0.02  # share of the announced frames that can be missing: the number is an estimate
 

@@ -140,7 +140,7 @@ def batch_model_of_export(predictor: ExportPredictor, *, top: int | None = None)
 
 
 def _inner(postprocess: Any) -> Any:
-    """Return the post-processing that a `DistillationPostProcess` applies, or else `postprocess`."""
+    """Return the postprocessing that a `DistillationPostProcess` applies, or else `postprocess`."""
     return getattr(postprocess, "postprocess", postprocess)
 
 
@@ -150,7 +150,7 @@ def _topk_of(postprocess: Any) -> int:
 
 
 def _with_top(postprocess: Any, top: int | None) -> Any:
-    """Return a post-processing with `top` classes per prediction.
+    """Return a postprocessing step with `top` classes per prediction.
 
     Raises:
         ConfigError: it is not `Topk`.
@@ -159,7 +159,7 @@ def _with_top(postprocess: Any, top: int | None) -> Any:
         return postprocess
     inner = _inner(postprocess)
     if not isinstance(inner, deploy.Topk):
-        raise ConfigError(f"--top: expected a network with the post-processing Topk, got {type(inner).__name__}")
+        raise ConfigError(f"--top: expected a network with the postprocessing Topk, got {type(inner).__name__}")
     return deploy.Topk(topk=top, labels=inner.labels)
 
 

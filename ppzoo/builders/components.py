@@ -1,4 +1,4 @@
-"""Build components from their specs: the table of all components, and losses, metrics, transforms, post-processing."""
+"""Build components from their specs: the table of all components, and losses, metrics, transforms, postprocessing."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def require_export(exported: deploy.ExportedModel) -> None:
-    """Check that the transforms and the post-processing in an export's `inference.yml` exist.
+    """Check that the transforms and the postprocessing in an export's `inference.yml` exist.
 
     Raises:
         ConfigError: all mistakes.

@@ -53,7 +53,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Iterator[tuple[Path, 
 
 
 class InferenceNetwork:
-    """The trained network of a configuration with its preprocessing and its post-processing.
+    """The trained network of a configuration with its preprocessing and its postprocessing.
 
     Args:
         config: with the names of the classes.

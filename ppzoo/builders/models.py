@@ -37,8 +37,8 @@ def create_model(
     """Build the network called `name`.
 
     Args:
-        pretrained: True loads the official weights, a path or URL those; a head for another `class_num` is initialized
-            from scratch.
+        pretrained: True for the official weights, or the path or URL of weights; the head of weights for another
+            `class_num` is not loaded and keeps its random initial values.
         class_num: number of classes; the architecture's own by default (1000 for those of ImageNet).
         features_only: return a network whose output is the list of its feature maps.
         in_channels: channels of the images, 3 by default; pretrained weights are converted as `ppzoo.load_weights`

@@ -19,6 +19,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 MAX_CHOICES = 8  # a message lists the choices of an option if there are at most this many; the help lists all
 _KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
+_OVERRIDE_WITHOUT_OPTION = re.compile(r"[A-Z]\w*\.\w[\w.]*=")  # Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
 
 
@@ -45,10 +46,10 @@ class Parser(argparse.ArgumentParser):
             setattr(parsed, several.dest, [*getattr(parsed, several.dest), *added])
             unknown = []
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest_fix(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest_fix(parsed, unknown)}")
         return parsed, unknown
 
-    def _suggest_fix(self, unknown: list[str]) -> str:
+    def _suggest_fix(self, parsed: argparse.Namespace, unknown: list[str]) -> str:
         file = next((text for text in unknown if text.startswith("-") and os.path.lexists(text)), None)
         if file is not None:
             return f"; write ./{file} for the file of that name"
@@ -60,6 +61,11 @@ class Parser(argparse.ArgumentParser):
         key = next((text.lstrip("-") for text in unknown if _KEY_AS_OPTION.match(text)), None)
         if has_override and key:
             return f"; keys of the configuration are set with -o: -o {key}"
+        override = next((text for text in unknown if _OVERRIDE_WITHOUT_OPTION.match(text)), None)
+        if has_override and override:
+            return f"; keys of the configuration are set with -o: -o {override}"
+        if getattr(parsed, "config", "") is None and not unknown[0].startswith("-"):
+            return f"; write -c before the name of a configuration: -c {unknown[0]}"
         name = next((text[2:].partition("=")[0] for text in unknown if text.startswith("--")), None)
         options = [text[2:] for text in self._option_string_actions if text.startswith("--")]
         if name and (near := nearest_name(name, options)):
@@ -240,10 +246,10 @@ def find_run_folder(folder: Path) -> Path:
     if not os.path.isfile(folder / RUN_CONFIG):
         runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))
     if not runs:
-        found = f"{_describe_export(folder)}{folder}"
+        found, fix = f"{_describe_export(folder)}{folder}", "; use the folder of a run, such as output/LeNet"
         if weights_of_run(folder) is not None:
-            found += f", which has weights, but no {RUN_CONFIG}; copy it from the folder of the run"
-        raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}")
+            found, fix = f"{found}, which has weights, but no {RUN_CONFIG}", "; copy it from the folder of the run"
+        raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}{fix}")
     if len(runs) > 1:
         raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
     return runs[0]

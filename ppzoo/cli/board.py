@@ -108,9 +108,7 @@ def _import_visualdl() -> Callable[..., Any]:
         from visualdl.server import app
         from visualdl.server.args import ParseArgs
     except ImportError as error:
-        raise PpzooError(
-            f"board: VisualDL cannot be imported ({error}); install it with pip install visualdl"
-        ) from error
+        raise PpzooError(f"board: VisualDL cannot be imported ({error}); run `pip install visualdl`") from error
     for name in ("vdl_logger", "werkzeug"):  # they print a line per request
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -201,7 +199,7 @@ def _run_tensorboard(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise PpzooError(
             f"board: {', '.join(options.runs)} has only events of TensorBoard, which cannot be imported ({error});"
-            " install it with pip install 'ppzoo[tensorboard]'"
+            " run `pip install 'ppzoo[tensorboard]'` (in a clone: `pip install -e '.[tensorboard]'`)"
         ) from error
     for name in ("tensorboard", "werkzeug"):  # they print lines about their own work
         logging.getLogger(name).setLevel(logging.ERROR)

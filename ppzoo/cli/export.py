@@ -44,7 +44,9 @@ def add_commands(commands: Commands) -> None:
     export.add_argument(
         "--features", action="store_true", help="add the features before the classifier as a second output"
     )
-    export.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators (default: 17)")
+    export.add_argument(
+        "--opset", type=int, metavar="N", help="onnx and openvino: version of ONNX's operators (default: 17)"
+    )
     export.add_argument(
         "--precision",
         choices=("float32", "bfloat16", "int8"),

@@ -21,7 +21,7 @@ from ppzoo.cli.arguments import (
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
 from ppzoo.cli.streams import is_utf8_output, print_error
 from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
-from ppzoo.files import expand_user
+from ppzoo.files import describe_absence, expand_user
 from ppzoo.progress import track
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def _split_inputs(options: argparse.Namespace) -> tuple[str | None, list[str]]:
         raise ConfigError("infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE, got nothing")
     folder, *images = options.inputs
     if not os.path.isdir(folder) and not _is_archive(folder):
+        found = folder if os.path.exists(folder) else f"{folder}, which {describe_absence(folder)}"
         raise ConfigError(
-            f"infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE before the images, got {folder}"
+            f"infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE before the images, got {found}"
         )
     return folder, images
 

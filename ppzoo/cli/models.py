@@ -83,9 +83,10 @@ def _models(options: argparse.Namespace) -> None:
     from ppzoo.models import MODELS, list_models, table
 
     if options.summary:
-        if options.pattern is None:
+        if options.pattern is None or "*" in options.pattern:
+            got = "" if options.pattern is None else f", got the pattern {options.pattern!r}"
             raise ConfigError(
-                "models: expected the name of an architecture together with --summary; `ppzoo models` lists them"
+                f"models: expected the name of an architecture together with --summary{got}; `ppzoo models` lists them"
             )
         given = [name for name in LIST_OPTIONS if getattr(options, name) not in (None, False, DEFAULT_SORT)]
         if given:
@@ -96,7 +97,7 @@ def _models(options: argparse.Namespace) -> None:
         return
     if options.in_channels is not None:
         raise ConfigError(
-            "--in-channels: expected it together with --summary and the name of an architecture, got it alone"
+            "--in-channels: expected it together with --summary and the name of an architecture, got no --summary"
         )
     pattern = "*" if options.pattern is None else options.pattern
     if not MODELS.matching(pattern) and "*" in pattern:

@@ -59,7 +59,12 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
         ("--batch-size", int, ServiceOptions.batch_size, "the largest number of images computed at once"),
         ("--max-wait", float, 1e3 * Limits.max_wait, "milliseconds that an image waits at most for a batch to fill"),
         ("--queue", int, Limits.queue, "the largest number of waiting images; more are refused with status 503"),
-        ("--timeout", float, Limits.timeout, "time limit in seconds to receive a request, and again to compute it"),
+        (
+            "--timeout",
+            float,
+            Limits.timeout,
+            "time limit in seconds, each for the header, the body and the result of a request",
+        ),
         ("--max-upload", float, Limits.max_upload / MEGABYTE, "the largest size of a request in megabytes"),
         ("--max-pixels", float, Limits.max_pixels / MILLION, "the largest size of an image in millions of pixels"),
         ("--max-images", int, Limits.max_images, "the largest number of images in a request"),
@@ -71,8 +76,8 @@ def _serve(options: argparse.Namespace) -> None:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise PpzooError(
-            f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
-            " (in a clone: `pip install -e '.[serve]'`)"
+            f"serve: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: run `pip install"
+            " 'ppzoo[serve]'` (in a clone: `pip install -e '.[serve]'`)"
         )
     from ppzoo import report
     from ppzoo.builders import ExportExplainer

@@ -30,15 +30,15 @@ class Component:
         label_kind: "single" or "multi", the labels per image that it is made for; None if both work.
         outputs: number of outputs of a network, or that a loss or metric takes.
         networks: "several" for an architecture that holds several networks, and for the losses, metrics and
-            post-processings that work on the outputs of such an architecture.
-        network_options: options of a loss, metric or post-processing that name networks: a name, a list of names, or
+            postprocessing steps that work on the outputs of such an architecture.
+        network_options: options of a loss, metric or postprocessing that name networks: a name, a list of names, or
             a list of [trained network, teacher] pairs.
         key_options: options of a loss with pairs of networks that name inner layers, alternately of the first network
             of each pair and of the second.
         trains_pairs: a loss with pairs of networks trains both networks of a pair, not only the first.
         needs_evaluation: it works only if the network is evaluated during training.
         decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
-        required_classes: the number of classes that a metric or post-processing is made for; None if any.
+        required_classes: the number of classes that a metric or postprocessing is made for; None if any.
         renamed: names of its keys in PaddleClas -> their names here; configurations can use both.
     """
 

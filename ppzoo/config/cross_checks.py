@@ -136,7 +136,7 @@ def _check_relabel(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_labels(uses: ComponentUses) -> Iterator[Problem]:
-    """Data, losses, metrics and post-processing must support one or several labels per image (`use_multilabel`)."""
+    """Data, losses, metrics and postprocessing must support one or several labels per image (`use_multilabel`)."""
     if uses.at("Global.use_multilabel") is not True:
         for use in (*uses.datasets, *uses.losses, uses.post_process):
             if use.component and use.component.label_kind == "multi":

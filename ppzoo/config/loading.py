@@ -110,7 +110,7 @@ def _with_bases(
     if len(chain) >= MAX_CHAIN:
         raise ConfigError(f"{trail}: expected at most {MAX_CHAIN} files in a chain of {BASE}")
     if resolved not in done:
-        content = _read(path, trail)
+        content = _read(path, f"{path}, the {BASE} of {chain[-1]}" if chain else str(path))
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
@@ -143,15 +143,16 @@ def _bases(value: Any, path: Path) -> list[str]:
     return names
 
 
-def _read(path: Path, trail: str) -> dict[str, Any]:
+def _read(path: Path, shown: str) -> dict[str, Any]:
+    """Return the content of a file; `shown` is its description in messages."""
     try:
         with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigFileError(f"no configuration file {trail}{_suggest(path)}") from None
+        raise ConfigFileError(f"no configuration file {shown}{_suggest(path)}") from None
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigFileError(f"cannot read the configuration file {trail}: {reason}") from None
+        raise ConfigFileError(f"cannot read the configuration file {shown}: {reason}") from None
     try:
         content, anchor_keys = parse_document(text, str(path))
     except ConfigError as error:

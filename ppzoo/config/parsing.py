@@ -95,7 +95,13 @@ def parse_component(
 def parse_components(
     section: type[SectionT], kind: str, items: Sequence[Mapping[str, Any] | SectionT], components: Components
 ) -> tuple[SectionT, ...]:
-    """Convert a list of `{Name: options}`; sections in it are returned unchanged."""
+    """Convert a list of `{Name: options}`; sections in it are returned unchanged.
+
+    Raises:
+        ConfigError: it is no list, or an entry of it is no such mapping.
+    """
+    if isinstance(items, (str, Mapping)):
+        raise ConfigError(f"{KINDS[kind]}: expected a list of mappings {{Name: options}}, got {items!r:.60} alone")
     parsed: list[SectionT] = []
     for item in items:
         if isinstance(item, section):
@@ -176,6 +182,10 @@ def _component(
     typed = {} if chosen is ComponentSpec else _parse_fields(chosen, values or {}, components)
     known = {*typed, "name"} if named else typed
     options = {key: copy.deepcopy(value) for key, value in (values or {}).items() if key not in known}
+    if chosen is not ComponentSpec:
+        for key, option in all_keys(chosen).items():
+            if option.required and typed.get(key) is None:
+                raise ConfigError(f"{KINDS[kind]} {name}: missing option {key!r}")
     given = None if values is None else tuple(values)
     if chosen is ComponentSpec:
         return cast(SectionT, ComponentSpec(name, options, given=given))

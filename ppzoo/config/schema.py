@@ -190,7 +190,7 @@ class LossTermConfig(Section):
     """
 
     spec: ComponentSpec
-    weight: Weight = 1.0
+    weight: Scale = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ def find_unknown_keys(config: Mapping[str, Any], components: Components) -> list
 
 
 def check_export(transforms: Any, postprocess: Any, components: Components) -> list[str]:
-    """Return all mistakes in the preprocessing and post-processing of an export, as `check` does for `Infer`."""
+    """Return all mistakes in the preprocessing and postprocessing of an export, as `check` does for `Infer`."""
     checker = _Checker(components)
     checker.check_listed("PreProcess.transform_ops", transforms, Listed("transform"))
     checker.check_named("PostProcess", postprocess, Named("postprocess", PostProcessConfig))
@@ -153,6 +153,10 @@ class _Checker:
             split = _split_of(path)
             places = (place for place in self.known_paths.get(key, ()) if not split or _split_of(place) in ("", split))
             meant = next(places, None)
+            name, colon, value = key.partition(":")
+            if colon and name in known:
+                yield Problem(path, f"unknown key; write a space after the colon: '{name}: {value}'")
+                continue
             reason = IGNORED_KEYS.get(path) or IGNORED_KEYS.get(f"Global.{path}")
             if meant is None and reason:
                 yield Problem(path, f"unknown key, remove it: {reason}")

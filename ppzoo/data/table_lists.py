@@ -271,6 +271,7 @@ def _parquet_header(file: str) -> list[str]:
     except ImportError as error:
         raise DataError(
             f"{file}: pyarrow, which reads .parquet, is not installed: run `pip install 'ppzoo[parquet]'`"
+            " (in a clone: `pip install -e '.[parquet]'`)"
         ) from error
     try:
         with open_plain_file(file) as source:

@@ -1,6 +1,6 @@
 """After training: export a network as an inference program, run it, and turn its probabilities into predictions."""
 
-from ppzoo.deploy import attributes  # noqa: F401  (registers its post-processings)
+from ppzoo.deploy import attributes  # noqa: F401  (registers its postprocessing steps)
 from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine, require_bfloat16

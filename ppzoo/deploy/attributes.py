@@ -33,7 +33,7 @@ TABLE = (
 
 
 class _Attributes:
-    """Base of the post-processings of attributes.
+    """Base of the postprocessing steps of attributes.
 
     Attributes:
         names: the names of the classes, for those without a name in `labels`.
@@ -109,7 +109,7 @@ class PersonAttribute(_Attributes):
     """Sex, age, direction, belongings and clothes of a person, from the 26 classes of PULC's person_attribute.
 
     The classes have the order of the labels in PULC's files of PA-100K, where the ages begin with AgeOver60.
-    (PaddleClas's post-processing has AgeLess18 first: it exchanges the two.)
+    (PaddleClas's postprocessing has AgeLess18 first: it exchanges the two.)
 
     Args:
         threshold: a class is predicted if its probability is above this; for the classes without a separate option.

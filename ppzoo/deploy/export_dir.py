@@ -17,7 +17,16 @@ from ppzoo import yaml_io
 from ppzoo.deploy.allowed_operators import require_allowed_operators
 from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
-from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, is_utf8, read_plain_file, sha256, sync_file, sync_folder
+from ppzoo.files import (
+    EXPORT_SETTINGS,
+    RUN_CONFIG,
+    describe_absence,
+    is_utf8,
+    read_plain_file,
+    sha256,
+    sync_file,
+    sync_folder,
+)
 from ppzoo.weights import is_export_archive, unpack_export
 from ppzoo.weights.inference_model import read_inference_params
 
@@ -118,7 +127,7 @@ def require_label_count(postprocess: str, names: int, classes: int) -> None:
     """Refuse more label names than classes: they belong to another network.
 
     Args:
-        postprocess: the post-processing whose option `label_list` has the names.
+        postprocess: the postprocessing whose option `label_list` has the names.
 
     Raises:
         ConfigError: there are more.
@@ -130,12 +139,14 @@ def require_label_count(postprocess: str, names: int, classes: int) -> None:
         )
 
 
-def _describe_files(names: Collection[str]) -> str:
-    """Return what is in a folder that is not an export."""
+def _describe_other(folder: Path, names: Collection[str]) -> str:
+    """Return what a path is that is not an export; `names` are those of the files in the folder."""
+    if not os.path.isdir(folder):
+        return "a file" if os.path.isfile(folder) else f"a path that {describe_absence(folder)}"
     if RUN_CONFIG in names:
         return "the folder of a run"
     shown = ", ".join(sorted(names)[:SHOWN_FILES])
-    return f"{shown}, ..." if len(names) > SHOWN_FILES else shown or "nothing"
+    return f"a folder with {shown}{', ...' if len(names) > SHOWN_FILES else ''}" if names else "an empty folder"
 
 
 def open_export(folder: Path) -> ExportedModel:
@@ -157,7 +168,8 @@ def open_export(folder: Path) -> ExportedModel:
     if SETTINGS not in names or not found:
         raise PpzooError(
             f"{folder}: expected the folder of an export ({SETTINGS}, and {PROGRAM}.json or .pdmodel with {PARAMETERS},"
-            f" or {PROGRAM}.onnx, or {PROGRAM}.xml), got {_describe_files(names)}; `ppzoo export` writes an export"
+            f" or {PROGRAM}.onnx, or {PROGRAM}.xml), got {_describe_other(folder, names)}; `ppzoo export` writes an"
+            " export"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)

@@ -38,7 +38,7 @@ def find_architecture(model_name: str) -> dict[str, Any]:
 
 
 def default_labels(name: str, options: dict[str, Any]) -> list[str] | None:
-    """Return the label names of a post-processing without `label_list`; None if it requires the list."""
+    """Return the label names of a postprocessing step without `label_list`; None if it requires the list."""
     if name not in OWN_NAMES:
         return None
     named = [options.get(option) for option in NAMED_LABELS]

@@ -96,7 +96,12 @@ class MultiLabelThreshOutput:
 
 @POSTPROCESSES.register
 class MultiLabelTopk(MultiLabelThreshOutput):
-    """PaddleClas's older name for `MultiLabelThreshOutput` with a threshold of 0.5; `topk` is ignored, as there."""
+    """PaddleClas's older name for `MultiLabelThreshOutput` with a threshold of 0.5.
+
+    Args:
+        topk: accepted for PaddleClas's configurations, without effect as there.
+        labels: class index -> name; a class without a name gets its index as name.
+    """
 
     def __init__(self, *, topk: int | None = None, labels: Mapping[int, str] | None = None) -> None:
         super().__init__(labels=labels)
@@ -142,10 +147,10 @@ class ThreshOutput:
 
 @POSTPROCESSES.register
 class DistillationPostProcess:
-    """Apply another post-processing to the output of one network of a distillation.
+    """Apply another postprocessing step to the output of one network of a distillation.
 
     Args:
-        func: name of the other post-processing; `topk` and `threshold` are its options.
+        func: name of the other postprocessing step; `topk` and `threshold` are its options.
         model_name: ignored; the network is that of `Arch.infer_model_name`.
         key: must be null, as in PaddleClas's files: the networks output class scores, not dictionaries.
 
@@ -178,7 +183,7 @@ class DistillationPostProcess:
 
     @staticmethod
     def for_single_network(*, func: str = "Topk", **options: Any) -> tuple[str, dict[str, Any]]:
-        """Return name and options of the other post-processing, from the options of this one."""
+        """Return name and options of the other postprocessing step, from the options of this one."""
         return func, {key: options[key] for key in ("topk", "threshold") if options.get(key) is not None}
 
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
@@ -186,12 +191,12 @@ class DistillationPostProcess:
 
 
 def parse_postprocess(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return name and options of the post-processing in the section `PostProcess` of an `inference.yml`.
+    """Return name and options of the postprocessing in the section `PostProcess` of an `inference.yml`.
 
-    The options include the label names as "label_list", which is empty if the post-processing has default names.
+    The options include the label names as "label_list", which is empty if the postprocessing has default names.
 
     Raises:
-        KeyError: the section has no post-processing, or no label names.
+        KeyError: the section has no postprocessing step, or no label names.
     """
     for name, options in section.items():
         if name in POSTPROCESSES:

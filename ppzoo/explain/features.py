@@ -67,6 +67,7 @@ def _import_tsne() -> Any:
     except ImportError as error:
         raise ConfigError(
             "tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
+            " (in a clone: `pip install -e '.[explain]'`)"
         ) from error
     return TSNE
 

@@ -17,7 +17,7 @@ class DistillationGuidedDMLLoss(PairLoss):
     Args:
         model_name_pairs: pairs of networks that learn from each other; the second one is the teacher.
         act: activation of the outputs; null if they are probabilities.
-        eps: added to probabilities before the logarithm, above 0.
+        eps: small number that is added to probabilities before the logarithm.
         key: key of the logits if a network returns several outputs; "logits" by default.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """

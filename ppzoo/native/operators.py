@@ -47,7 +47,7 @@ BFLOAT16_OPERATORS = frozenset(
         *("max_pool", "average_pool", "linear", "channels_last"),
     }
 )
-# Operators without one that are used only outside of bfloat16: within it, operators of BFLOAT16_OPERATORS replace them.
+# Operators without a bfloat16 version that do not prevent it: in bfloat16, others of BFLOAT16_OPERATORS replace them.
 REPLACED_IN_BFLOAT16 = frozenset({"repvgg"})
 _in_bfloat16 = False
 
@@ -164,7 +164,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return x weight + bias in float32, with x N x in, weight in x out and bias of size out."""
+    """Return x @ weight + bias (N x out) in float32, with x N x in, weight in x out and bias of size out."""
     operator = "ppzoo_bfloat16_linear" if _in_bfloat16 and x.dtype == _BFLOAT16 else "ppzoo_linear"
     return run_custom_op(operator, x, weight, bias, not x.stop_gradient)[0]
 
@@ -234,8 +234,8 @@ def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], sho
     """Return inverted residuals in sequence, computed by one operator.
 
     Args:
-        blocks: of each: 1x1, depthwise and 1x1 convolution.
-        shortcuts: of each: whether its input is added to its output.
+        blocks: the 1x1, depthwise and 1x1 convolution of each block; `is_inverted_residual` is true for them.
+        shortcuts: whether the input of each block is added to its output.
     """
     weights, norms, _, momenta, epsilons, activations = zip(
         *(stage for block in blocks for stage in block), strict=True
@@ -276,7 +276,7 @@ def repvgg_block(x: Tensor, dense: ConvNormStage, pointwise: ConvNormStage, iden
     """Return ReLU of the sum of two convolutions of x and x itself, each with batch norm, computed by one operator.
 
     Args:
-        dense, pointwise: the convolutions; `is_repvgg_block`.
+        dense, pointwise: the convolutions; `is_repvgg_block` is true for them.
         identity: the norm of x; None if the sum has only the convolutions.
     """
     branches = [NormStage(stage.norm, stage.momentum, stage.epsilon) for stage in (dense, pointwise)]
@@ -362,7 +362,7 @@ class Gate(NamedTuple):
     """The function after the second layer of squeeze-and-excitation.
 
     Attributes:
-        function: a key of `GATE_CODES`. "sigmoid" has no options; the others are slope x + offset, limited to [0, 1].
+        function: a key of `GATE_CODES`. "sigmoid" has no options; the others are slope * x + offset, limited to [0, 1].
     """
 
     function: str
@@ -400,7 +400,7 @@ def inverted_residual_se(x: Tensor, stages: Sequence[ConvNormStage], shortcut: b
     """Return an inverted residual with squeeze-and-excitation before its last stage, computed by one operator.
 
     Args:
-        stages: 1x1, depthwise and 1x1 convolution; `is_inverted_residual`.
+        stages: 1x1, depthwise and 1x1 convolution; `is_inverted_residual` is true for them.
         shortcut: whether x is added to the output.
     """
     weights, norms, _, momenta, epsilons, activations = zip(*stages, strict=True)
@@ -434,7 +434,7 @@ def momentum_step(
 ) -> None:
     """Perform one step of Momentum with an L2 penalty in place, with one learning rate and decay per parameter.
 
-    v = mu v + (g + decay w); w = w - rate v, or w - rate ((g + decay w) + mu v) with `nesterov`.
+    v = mu * v + (g + decay * w); w = w - rate * v, or w - rate * ((g + decay * w) + mu * v) with `nesterov`.
 
     Raises:
         ValueError: counts or shapes of the arguments differ, or a parameter or velocity is a strided view.
@@ -446,7 +446,7 @@ def momentum_step(
 
 
 def update_ema(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
-    """Set average = keep average + take value in place, for pairs of tensors that `are_contiguous_float32`.
+    """Set average = keep * average + take * value in place, for pairs of tensors that `are_contiguous_float32`.
 
     Raises:
         ValueError: counts or shapes of the arguments differ, or an average is a strided view.

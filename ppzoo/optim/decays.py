@@ -130,7 +130,11 @@ class Piecewise(Schedule):
     versions of PaddlePaddle that accept this; 2.6 and 3 do not.
 
     PaddleClas's configurations contain `learning_rate`, too; PaddleClas then ignores the values and decays by 10 every
-    30 epochs. Here the values are used; a `learning_rate` that differs from the first one is ignored with a warning.
+    30 epochs.
+
+    Args:
+        learning_rate: accepted for PaddleClas's configurations, but `values` are used; a warning is logged if it
+            differs from the first of them.
     """
 
     decay_epochs: list[int]

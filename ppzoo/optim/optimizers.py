@@ -160,7 +160,11 @@ class Momentum(PenalizedRecipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class RMSProp(PenalizedRecipe):
-    """RMSProp: Tieleman and Hinton, Coursera lecture 6.5, 2012; `epsilon` is added inside the square root."""
+    """RMSProp: Tieleman and Hinton, Coursera lecture 6.5, 2012.
+
+    Args:
+        epsilon: added to the mean of the squared gradients, inside the square root.
+    """
 
     momentum: float = 0.0
     rho: float = 0.95

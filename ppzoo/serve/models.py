@@ -18,7 +18,7 @@ import numpy as np
 
 from ppzoo.deploy import SETTINGS
 from ppzoo.errors import ConfigError, PpzooError, one_line
-from ppzoo.files import expand_user
+from ppzoo.files import describe_absence, expand_user
 from ppzoo.serve.batching import BatchQueue
 from ppzoo.serve.metrics import Metrics
 from ppzoo.serve.network import Network
@@ -235,8 +235,9 @@ def name_exports(exports: Sequence[str]) -> dict[str, Path]:
         if name in named:
             raise ConfigError(f"EXPORT: expected different names, got {name!r} twice; use NAME=FOLDER")
         if not os.path.isdir(path):
+            found = "a file" if os.path.isfile(path) else f"a path that {describe_absence(path)}"
             raise PpzooError(
-                f"EXPORT: expected the folder of an export, got {folder!r}; create one with `ppzoo export`"
+                f"EXPORT: expected the folder of an export, got {found}: {folder!r}; `ppzoo export` writes an export"
             )
         named[name] = path
     return named

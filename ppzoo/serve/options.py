@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ppzoo.deploy import ExportedModel
 
     Explain = Callable[[bytes, int | None], np.ndarray]
-    """returns the picture of an image file with the Grad-CAM overlay of a class; None: of the predicted one"""
+    """Returns the picture of an image file with the Grad-CAM overlay of a class, or of the predicted one (None)."""
     OpenExplain = Callable[[ExportedModel], Explain]
 
 EngineName = Literal["auto", "paddle", "onnxruntime", "openvino"]
@@ -33,7 +33,8 @@ class Limits:
         max_pixels: width x height of an image.
         max_images: images in a request.
         queue: images that wait for a network.
-        timeout: the longest time in seconds to receive a request, and then to compute its result.
+        timeout: the longest time in seconds to receive the header of a request, then its body, then to compute its
+            result.
         max_wait: the longest time in seconds that an image waits for others to form a batch.
     """
 
@@ -63,8 +64,8 @@ class ServiceOptions:
         exports: name -> folder.
         token: the token that requests have to send; None without one.
         reload: load an export again when its files change.
-        open_explain: returns the function that draws the Grad-CAM overlays of an export; a `ConfigError` is the reason
-            for which there is none.
+        open_explain: returns the function that draws the Grad-CAM overlays of an export, or raises a `ConfigError` with
+            the reason why they cannot be drawn; None if no overlays are drawn.
     """
 
     exports: Mapping[str, Path]

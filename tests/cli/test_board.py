@@ -163,7 +163,9 @@ def test_tensorboard_that_is_missing_or_cannot_name_the_folders_is_one_line(tmp_
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     message = errors(capsys, str(tmp_path))
     assert message.startswith(f"error: board: {tmp_path} has only events of TensorBoard, which cannot be imported (")
-    assert message.endswith("); install it with pip install 'ppzoo[tensorboard]'\n")
+    assert message.endswith(
+        "); run `pip install 'ppzoo[tensorboard]'` (in a clone: `pip install -e '.[tensorboard]'`)\n"
+    )
 
 
 def test_a_missing_visualdl_is_one_line(output, capsys, monkeypatch):
@@ -172,7 +174,7 @@ def test_a_missing_visualdl_is_one_line(output, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "visualdl", None)
     message = errors(capsys, str(output))
     assert message.startswith("error: board: VisualDL cannot be imported (")
-    assert message.endswith("); install it with pip install visualdl\n")
+    assert message.endswith("); run `pip install visualdl`\n")
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_several_labels(exported, photos, tmp_path, capsys):
     assert infer(folder, *output, "--sort-into", tmp_path / "sorted") == 2
     assert "--sort-into: expected a network that predicts one class per image" in capsys.readouterr().err
     assert infer(folder, *output, "--top", 2) == 2
-    assert "--top: expected a network with the post-processing Topk" in capsys.readouterr().err
+    assert "--top: expected a network with the postprocessing Topk" in capsys.readouterr().err
     assert not list(tmp_path.glob("other*")) and not (tmp_path / "sorted").exists()
 
 

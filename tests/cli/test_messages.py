@@ -100,12 +100,13 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["eval", "exported"],
-            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got the export exported",
+            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got the export exported;"
+            " use the folder of a run, such as output/LeNet",
         ),
         (
             ["infer", "half", "photos"],
             "RUN_FOLDER: expected a folder in which training wrote config.yaml, got an export without inference.yml:"
-            " half",
+            " half; use the folder of a run, such as output/LeNet",
         ),
         (
             ["serve", "output/LeNet"],
@@ -142,7 +143,8 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["models", "--summary", "Mobile*"],
-            "unknown architecture 'Mobile*'; `ppzoo models` lists all names",
+            "models: expected the name of an architecture together with --summary, got the pattern 'Mobile*';"
+            " `ppzoo models` lists them",
         ),
         (
             ["models", "LeNet", "--summary", "--in-channels", "0"],
@@ -150,7 +152,7 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["models", "LeNet", "--in-channels", "4"],
-            "--in-channels: expected it together with --summary and the name of an architecture, got it alone",
+            "--in-channels: expected it together with --summary and the name of an architecture, got no --summary",
         ),
         (
             ["data", "split", "photos/red/0.png"],
@@ -204,7 +206,8 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         (["compare", "output/LeNet"], "compare: expected two runs or more, got 1"),
         (
             ["compare", "output/LeNet", "exported"],
-            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got the export exported",
+            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got the export exported;"
+            " use the folder of a run, such as output/LeNet",
         ),
         (
             ["board", "empty.yaml"],
@@ -437,6 +440,17 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
         ),
         (["models", "--famly"], "unrecognized arguments: --famly; did you mean --family?; see `ppzoo models --help`"),
         (["doctor", "--verbose"], "unrecognized arguments: --verbose; see `ppzoo doctor --help`"),
+        (
+            ["train", "lenet"],
+            "unrecognized arguments: lenet; write -c before the name of a configuration: -c lenet; see `ppzoo train"
+            " --help`",
+        ),
+        (
+            ["train", "-c", "lenet", "Global.epochs=3"],
+            "unrecognized arguments: Global.epochs=3; keys of the configuration are set with -o: -o Global.epochs=3;"
+            " see `ppzoo train --help`",
+        ),
+        (["train", "-c", "lenet", "mobilenet"], "unrecognized arguments: mobilenet; see `ppzoo train --help`"),
         (
             ["data", "check", "-c", "lenet"],
             "unrecognized arguments: -c; write the configuration without -c; see `ppzoo data check --help`",

@@ -103,7 +103,10 @@ def test_the_map_can_be_computed_with_tsne(run):
 def test_tsne_without_scikit_learn_is_refused_before_the_evaluation(run, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     assert main(["report", "output", "--device", "cpu", "--map", "tsne"]) == 2
-    problem = "--map: tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
+    problem = (
+        "--map: tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
+        " (in a clone: `pip install -e '.[explain]'`)"
+    )
     assert capsys.readouterr() == ("", f"error: {problem}\n")
     assert not (run / "report").exists()
 

@@ -79,7 +79,8 @@ def test_what_is_no_run_is_an_error(run, photo, capsys):
         " exist: missing",
         ("eval", photo): f"RUN_FOLDER: expected the folder of a run, such as output/LeNet, got a file: {photo}",
         ("export", "output"): "RUN_FOLDER: expected one run, got output with LeNet, Other",
-        ("export", "."): "RUN_FOLDER: expected a folder in which training wrote config.yaml, got .",
+        ("export", "."): "RUN_FOLDER: expected a folder in which training wrote config.yaml, got .; use the"
+        " folder of a run, such as output/LeNet",
         ("eval", "empty"): "RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in empty/run",
         ("infer",): "infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE, got nothing",
         (

@@ -49,6 +49,11 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
         ("Global.epohcs=3", "Global.epohcs", "unknown key; did you mean Global.epochs?"),
         ("epochs=3", "epochs", "unknown key; did you mean Global.epochs?"),
         (
+            "Metric.Eval=[{TopkAcc: {topk:5}}]",
+            "Metric.Eval.0.TopkAcc.topk:5",
+            "unknown key; write a space after the colon: 'topk: 5'",
+        ),
+        (
             "Optimizer.learning_rate=0.1",
             "Optimizer.learning_rate",
             "unknown key; did you mean Optimizer.lr.learning_rate?",

@@ -61,10 +61,13 @@ def test_circular_bases_are_reported_with_the_chain(write, tmp_path):
     assert refusal(path) == f"_BASE_: expected no cycle, got {chain}; remove one of these references"
 
 
-def test_missing_base_is_reported_with_the_chain_and_the_nearest_file(write, tmp_path):
+def test_missing_base_is_reported_with_the_file_that_names_it_and_the_nearest_file(write, tmp_path):
     write("mobilenet.yaml", "A: 1")
     path = write("top.yaml", "_BASE_: mobilnet.yaml")
-    expected = f"no configuration file {path} -> {tmp_path}/mobilnet.yaml; did you mean '{tmp_path}/mobilenet.yaml'?"
+    expected = (
+        f"no configuration file {tmp_path}/mobilnet.yaml, the _BASE_ of {path};"
+        f" did you mean '{tmp_path}/mobilenet.yaml'?"
+    )
     assert refusal(path) == expected
 
 

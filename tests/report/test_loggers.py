@@ -341,7 +341,13 @@ def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path, warnings):
     assert warning.endswith(": Not a directory")
 
 
-@pytest.mark.parametrize(("name", "install"), [("visualdl", "visualdl"), ("tensorboard", "'ppzoo[tensorboard]'")])
+@pytest.mark.parametrize(
+    ("name", "install"),
+    [
+        ("visualdl", "`pip install visualdl`"),
+        ("tensorboard", "`pip install 'ppzoo[tensorboard]'` (in a clone: `pip install -e '.[tensorboard]'`)"),
+    ],
+)
 def test_a_missing_package_is_one_warning(tmp_path, monkeypatch, warnings, name, install):
     for module in [module for module in sys.modules if module.split(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)
@@ -349,7 +355,7 @@ def test_a_missing_package_is_one_warning(tmp_path, monkeypatch, warnings, name,
     log_epochs(run_logger(tmp_path, names=(name,)))
     (warning,) = warnings()
     assert warning.startswith(f"logger {name} is not used: ")
-    assert warning.endswith(f"; install it with pip install {install}")
+    assert warning.endswith(f"; run {install}")
     assert not list(tmp_path.iterdir())
 
 

@@ -77,7 +77,11 @@ def metrics(client):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["missing"], "error: EXPORT: expected the folder of an export, got 'missing'; create one with `ppzoo export`"),
+        (
+            ["missing"],
+            "error: EXPORT: expected the folder of an export, got a path that does not exist: 'missing'; `ppzoo export`"
+            " writes an export",
+        ),
         ([".", "."], "error: EXPORT: expected different names"),
         (["a:b=."], "error: EXPORT: expected a name without slash and colon, got 'a:b'"),
         (

@@ -38,8 +38,8 @@ def to_pil(image: np.ndarray, transform: object) -> Image.Image:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
         raise DataError(
-            f"{type(transform).__name__}: expected an H x W x 3 uint8 image, got shape {image.shape} and data type "
-            f"{image.dtype}: put the transform before NormalizeImage"
+            f"{type(transform).__name__}: expected an H x W x 1 or H x W x 3 uint8 image, got shape {image.shape} and"
+            f" data type {image.dtype}: put the transform before NormalizeImage"
         )
     return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image))
 
@@ -126,6 +126,6 @@ def crop_margins(name: str, image: np.ndarray, width: int, height: int) -> tuple
     if min(rows, columns) < 0:
         raise DataError(
             f"{name}: expected an image of at least {width} x {height} (width x height), got {image.shape[1]} x "
-            f"{image.shape[0]}: put ResizeImage or Pad before it, or reduce its size"
+            f"{image.shape[0]}: put ResizeImage or Pad before this transform, or reduce the size of the crop"
         )
     return rows, columns

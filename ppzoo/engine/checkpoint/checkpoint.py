@@ -178,7 +178,10 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
     if missing:
         hint = "; to load only weights, use Global.pretrained_model"
         if WEIGHTS in missing:
-            hint = weights_suggestion(prefix, to_resume=True)
+            hint = (
+                weights_suggestion(prefix, to_resume=True)
+                or "; use --resume auto for the newest one of the run, if any"
+            )
         raise CheckpointError(
             f"expected a checkpoint ({prefix}.pdparams, .pdopt and .pdstates), but {prefix}{missing[0]}"
             f" {describe_absence(f'{prefix}{missing[0]}')}{hint}"

@@ -14,7 +14,10 @@ from ppzoo.report.loggers.base import LOGGERS, Logger, RunStart
 
 logger = logging.getLogger("ppzoo")
 
-INSTALL = {"visualdl": "visualdl", "tensorboard": "'ppzoo[tensorboard]'"}  # the packages of loggers, for pip
+INSTALL = {  # how the packages of loggers are installed
+    "visualdl": "`pip install visualdl`",
+    "tensorboard": "`pip install 'ppzoo[tensorboard]'` (in a clone: `pip install -e '.[tensorboard]'`)",
+}
 
 
 def check_logger_names(names: Iterable[str]) -> None:
@@ -52,7 +55,7 @@ class LoggerGroup:
             try:
                 self.active[name] = LOGGERS[name](start)
             except ImportError as error:
-                fix = f"; install it with pip install {INSTALL[name]}" if name in INSTALL else ""
+                fix = f"; run {INSTALL[name]}" if name in INSTALL else ""
                 logger.warning("logger %s is not used: %s%s", name, one_line(error), fix)
             except Exception as error:
                 logger.warning("logger %s is not used, the run continues without it: %s", name, _describe(error))
