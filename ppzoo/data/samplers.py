@@ -100,10 +100,14 @@ class DistributedBatchSampler:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
         samples_per_step = self.batch_size * self.world_size if self.pad else self.batch_size
         self.full_steps, self.remainder = divmod(self.length, samples_per_step)
+        self._require_full_step(samples_per_step)
+
+    def _require_full_step(self, samples: int) -> None:
+        """Check that `drop_last` leaves a full step, which has this number of samples."""
         if self.drop_last and not self.full_steps:
             raise ConfigError(
-                f"drop_last: expected at least one full step of {samples_per_step} samples, got {self.length} samples; "
-                "lower batch_size or set drop_last to False"
+                f"drop_last: expected at least one full step of {samples} samples, got {self.length} samples; lower "
+                "batch_size or set drop_last to False"
             )
 
     def __len__(self) -> int:
@@ -343,11 +347,7 @@ class MultiScaleSampler(DistributedBatchSampler):
         """Number of full steps of an epoch for each size; the shorter step has the size after the last of `more`."""
         self.full_steps, self.last_size = int(self.size_counts.sum()), more
         self.remainder = rest - (int(ends[more - 1]) if more else 0)
-        if self.drop_last and not self.full_steps:
-            raise ConfigError(
-                f"drop_last: expected at least one full step of {ends[0]} samples, got {self.length} samples; lower "
-                "batch_size or set drop_last to False"
-            )
+        self._require_full_step(int(ends[0]))  # more samples than above if the first of `scales` was rounded down
 
     def _check_options(self) -> None:
         for name in ("shuffle", "is_training"):
