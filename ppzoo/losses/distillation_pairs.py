@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import paddle
 import paddle.nn.functional as F
 
-from ppzoo.errors import ConfigError, DataError
-from ppzoo.losses.base import LOSSES
+from ppzoo.errors import DataError
+from ppzoo.losses.base import LOSSES, require_not_negative, require_positive
 from ppzoo.losses.cross_entropy import log_softmax
 from ppzoo.losses.distillation import PairLoss, one_hot_labels
-from ppzoo.losses.divergence import check_temperature, kl_divergence
+from ppzoo.losses.divergence import kl_divergence
 from ppzoo.losses.multi_label import ratio_weights
 
 Activation = Literal["softmax", "sigmoid"]
@@ -85,7 +84,7 @@ class DistillationKLDivLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
+        require_positive(temperature=temperature)
         self.temperature = temperature
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
@@ -124,10 +123,8 @@ class DistillationDKDLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
-        for option, weight in (("alpha", alpha), ("beta", beta)):
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"{option}: expected a number of 0 or more, got {weight}")
+        require_positive(temperature=temperature)
+        require_not_negative(alpha=alpha, beta=beta)
         self.temperature = temperature
         self.alpha, self.beta = alpha, beta
         self.use_target_as_gt = use_target_as_gt
@@ -180,8 +177,7 @@ class DistillationDistanceLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        if not 0 < delta < math.inf:
-            raise ConfigError(f"delta: expected a number above 0, got {delta}")
+        require_positive(delta=delta)
         self.mode, self.act, self.reduction, self.delta = mode, act, reduction, delta
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:

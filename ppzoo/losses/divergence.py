@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import paddle
 
-from ppzoo.errors import ConfigError, DataError
-from ppzoo.losses.base import LOSSES, Loss, logits_of
+from ppzoo.errors import DataError
+from ppzoo.losses.base import LOSSES, Loss, logits_of, require_positive
 from ppzoo.losses.cross_entropy import log_softmax
-
-
-def check_temperature(temperature: float) -> None:
-    """Raise ConfigError unless the temperature is a number above 0."""
-    if not 0 < temperature < math.inf:
-        raise ConfigError(f"temperature: expected a number above 0, got {temperature}")
 
 
 def kl_divergence(log_p: paddle.Tensor, log_q: paddle.Tensor) -> paddle.Tensor:
@@ -35,7 +28,7 @@ class KLDivLoss(Loss):
     """
 
     def __init__(self, *, temperature: float = 4) -> None:
-        check_temperature(temperature)
+        require_positive(temperature=temperature)
         self.temperature = temperature
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
