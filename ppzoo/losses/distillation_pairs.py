@@ -11,7 +11,7 @@ from ppzoo.errors import DataError
 from ppzoo.losses.base import LOSSES, require_not_negative, require_positive
 from ppzoo.losses.cross_entropy import log_softmax
 from ppzoo.losses.distillation import PairLoss, one_hot_labels
-from ppzoo.losses.divergence import kl_divergence
+from ppzoo.losses.divergence import kl_divergence, softened_divergence
 from ppzoo.losses.multi_label import ratio_weights
 
 Activation = Literal["softmax", "sigmoid"]
@@ -88,8 +88,7 @@ class DistillationKLDivLoss(PairLoss):
         self.temperature = temperature
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
-        log_p, log_q = log_softmax(student / self.temperature), log_softmax(teacher.detach() / self.temperature)
-        return kl_divergence(log_p, log_q) * self.temperature**2
+        return softened_divergence(student, teacher.detach(), self.temperature).mean() * self.temperature**2
 
 
 @LOSSES.register
@@ -133,8 +132,9 @@ class DistillationDKDLoss(PairLoss):
         teacher = teacher.detach()
         mask = one_hot_labels(label, teacher, self.use_target_as_gt)
         (p_binary, p_others), (q_binary, q_others) = (self._split(logits, mask) for logits in (student, teacher))
-        parts = self.alpha * kl_divergence(p_binary, q_binary) + self.beta * kl_divergence(p_others, q_others)
-        return parts * self.temperature**2
+        target_part = self.alpha * kl_divergence(p_binary, q_binary).mean()
+        others_part = self.beta * kl_divergence(p_others, q_others).mean()
+        return (target_part + others_part) * self.temperature**2
 
     def _split(self, logits: paddle.Tensor, mask: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Return log-probabilities: of the target class and its opposite (N x 2), and among the others (N x C)."""

@@ -12,8 +12,13 @@ from ppzoo.losses.cross_entropy import log_softmax
 
 
 def kl_divergence(log_p: paddle.Tensor, log_q: paddle.Tensor) -> paddle.Tensor:
-    """Return sum(q (log q - log p)) over the classes, mean over the batch, from log-probabilities N x C."""
-    return (log_q.exp() * (log_q - log_p)).sum(axis=-1).mean()
+    """Return sum(q (log q - log p)) over the classes for each image (N), from log-probabilities N x C."""
+    return (log_q.exp() * (log_q - log_p)).sum(axis=-1)
+
+
+def softened_divergence(logits: paddle.Tensor, target: paddle.Tensor, temperature: float) -> paddle.Tensor:
+    """Return the `kl_divergence` of logits N x C from target logits, both divided by the temperature."""
+    return kl_divergence(log_softmax(logits / temperature), log_softmax(target / temperature))
 
 
 @LOSSES.register
@@ -38,5 +43,5 @@ class KLDivLoss(Loss):
             raise DataError(
                 f"KLDivLoss: expected labels that are logits of {expected}, got {label.dtype} {list(label.shape)}"
             )
-        target = log_softmax(label.astype(logits.dtype) / self.temperature)
-        return kl_divergence(log_softmax(logits / self.temperature), target) * self.temperature**2
+        divergence = softened_divergence(logits, label.astype(logits.dtype), self.temperature)
+        return divergence.mean() * self.temperature**2
