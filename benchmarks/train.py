@@ -153,7 +153,7 @@ def torch_network(name: str) -> Any:
     if function == "mobilenet_v2":
         expand_first(network)
     if function == "googlenet":
-        remove_batch_norms(network)
+        match_paddleclas_googlenet(network)
     return network
 
 
@@ -187,8 +187,12 @@ def expand_first(mobilenet: Any) -> None:
     block.insert(0, torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(channels), act))
 
 
-def remove_batch_norms(googlenet: Any) -> None:
-    """Change torchvision's GoogLeNet to PaddleClas's: no batch norms, and 5x5 convolutions instead of 3x3 ones."""
+def match_paddleclas_googlenet(googlenet: Any) -> None:
+    """Change torchvision's GoogLeNet to PaddleClas's, in place.
+
+    All batch norms are removed, and the second convolution of the third branch of each inception block is 5x5, as in
+    the paper, instead of 3x3.
+    """
     import torch
 
     for name, unit in googlenet.named_modules():

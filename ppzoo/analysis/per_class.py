@@ -52,12 +52,7 @@ def score_classes(confusion: np.ndarray, class_num: int) -> ClassScores:
         np.bincount(index, weights=weights, minlength=class_num).astype(np.int64)
         for index, weights in ((labels[hit], counts[hit]), (labels, counts), (predicted, counts))
     )
-    return ClassScores(
-        precision=_ratio(right, predictions),
-        recall=_ratio(right, support),
-        f1=_ratio(2 * right, support + predictions),
-        support=support,
-    )
+    return _scores(right, support, predictions)
 
 
 def find_weakest_class(confusion: np.ndarray, class_num: int) -> Weakest | None:
@@ -98,7 +93,11 @@ def count_label_confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarr
 def score_labels(label_confusion: np.ndarray) -> ClassScores:
     """Return the metrics of each label from what `count_label_confusion` returns."""
     _, right, false_positives, false_negatives, _ = label_confusion.T
-    support, predictions = right + false_negatives, right + false_positives
+    return _scores(right, right + false_negatives, right + false_positives)
+
+
+def _scores(right: np.ndarray, support: np.ndarray, predictions: np.ndarray) -> ClassScores:
+    """Return the metrics from the numbers of correct predictions, of labels and of predictions of each class."""
     return ClassScores(
         precision=_ratio(right, predictions),
         recall=_ratio(right, support),

@@ -22,7 +22,7 @@ from ppzoo.files import read_plain_file
 
 TRIAL_IMAGES = 8
 MAX_SHOWN_IMAGES = 3  # in an error
-RESIZING = ("RandCropImage", "ResizeImage", "CropImage")  # whose size a sampler with several sizes replaces
+RESIZING = ("RandCropImage", "ResizeImage", "CropImage")  # whose size `resized` replaces
 
 
 def build_loader(
@@ -111,10 +111,11 @@ def image_sizes(section: DatasetConfig, sampler: data.Sampler) -> list[int]:
 def _build_sized_transforms(section: DatasetConfig, sampler: data.Sampler) -> list[data.Compose]:
     """Build the transforms for each image size: it replaces the size of the crops and of `ResizeImage`."""
     sizes = image_sizes(section, sampler)
-    return [build_transforms([_resized(spec, size) for spec in section.transforms]) for size in sizes]
+    return [build_transforms([resized(spec, size) for spec in section.transforms]) for size in sizes]
 
 
-def _resized(spec: ComponentSpec, size: int) -> ComponentSpec:
+def resized(spec: ComponentSpec, size: int) -> ComponentSpec:
+    """Return a transform with another size in pixels if it is one of `RESIZING`; other transforms are not changed."""
     if spec.name not in RESIZING:
         return spec
     options = {key: value for key, value in spec.options.items() if key != "resize_short"}

@@ -17,6 +17,7 @@ import paddle
 from ppzoo import config as configuration
 from ppzoo import models, weights
 from ppzoo.builders.components import components
+from ppzoo.builders.data_loading import resized
 from ppzoo.builders.dry_run import read_config
 from ppzoo.builders.models import try_forward
 from ppzoo.builders.photos import Photos, find_photos, write_split
@@ -41,7 +42,6 @@ REFERENCE_BATCH = 64  # images per step for which the learning rates below are m
 MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)
 IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
-CROPS = ("RandCropImage", "CropImage")
 RGB = 3  # channels
 CROP_RATIO = 0.875  # of the resized image's short side, for architectures without official weights
 
@@ -207,13 +207,13 @@ def _read_base(arch: str, pretrained: bool | str | None) -> Config:
 
 
 def _dataset(section: DatasetConfig, dataset: ComponentSpec, sizes: _Sizes) -> DatasetConfig:
-    return replace(section, spec=dataset, transform_ops=_resized(section.transforms, sizes))
+    return replace(section, spec=dataset, transform_ops=_adapted(section.transforms, sizes))
 
 
-def _resized(ops: Sequence[ComponentSpec], sizes: _Sizes) -> tuple[ComponentSpec, ...]:
+def _adapted(ops: Sequence[ComponentSpec], sizes: _Sizes) -> tuple[ComponentSpec, ...]:
     """Return transforms with the sizes of crops and of resized images, and the channels of images, replaced."""
 
-    def resized(op: ComponentSpec) -> ComponentSpec:
+    def adapted(op: ComponentSpec) -> ComponentSpec:
         if op.name == "ResizeImage":
             return replace(op, options=sizes.resize)
         if sizes.channels != RGB and op.name == "DecodeImage":
@@ -221,9 +221,9 @@ def _resized(ops: Sequence[ComponentSpec], sizes: _Sizes) -> tuple[ComponentSpec
         if sizes.channels != RGB and op.name == "NormalizeImage":
             values = {key: _values_of_channels(op.options[key], sizes.channels) for key in ("mean", "std")}
             return replace(op, options={**op.options, **values})
-        return replace(op, options={**op.options, "size": sizes.crop}) if op.name in CROPS else op
+        return resized(op, sizes.crop)
 
-    return tuple(map(resized, ops))
+    return tuple(map(adapted, ops))
 
 
 def _values_of_channels(values: Sequence[float], channels: int) -> list[float]:
@@ -252,7 +252,7 @@ def _inference(section: InferConfig, sizes: _Sizes, class_num: int) -> InferConf
     post_process = section.PostProcess
     assert post_process is not None
     topk = ComponentSpec(post_process.spec.name, {"topk": min(5, class_num)})
-    transforms = _resized(section.transforms or (), sizes)
+    transforms = _adapted(section.transforms or (), sizes)
     return replace(section, transforms=transforms, PostProcess=replace(post_process, spec=topk))
 
 

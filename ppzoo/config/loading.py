@@ -59,7 +59,7 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """Return a copy of a plain configuration changed by `overrides`; the arguments are those of `load`."""
     raw = rename_keys(raw, components or {})
-    config = copy.deepcopy(raw)
+    config = copy.deepcopy(raw)  # the overrides change it in place
     overrides = list(overrides)
     override(config, *overrides, components=components)
     config = rename_keys(config, components or {}, raw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,9 +35,15 @@ def keys_to_rename(
 def rename_keys(
     config: Mapping[str, Any], components: Components, before: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return a copy of a configuration in which `keys_to_rename` have their names here."""
-    renamed = copy.deepcopy(dict(config))
-    for path, old, new in keys_to_rename(renamed, components, before):
-        values = mapping_at(renamed, path)
-        values[new] = values.pop(old)
+    """Return a configuration in which `keys_to_rename` have their names here; it shares values with the given one."""
+    renamed = dict(config)
+    for path, old, new in keys_to_rename(config, components, before):
+        renamed = _with_renamed(renamed, path, old, new)
     return renamed
+
+
+def _with_renamed(config: Mapping[str, Any], path: Path, old: str, new: str) -> dict[str, Any]:
+    """Return a configuration with another name for the key `old` of the mapping at a path."""
+    if path:
+        return {**config, path[0]: _with_renamed(config[path[0]], path[1:], old, new)}
+    return {**{key: value for key, value in config.items() if key != old}, new: config[old]}

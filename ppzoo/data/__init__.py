@@ -29,19 +29,16 @@ from ppzoo.data.label_files import LABEL_LIST, is_shipped_list, read_labels
 from ppzoo.data.label_sources import check_label_source, check_transform_label, is_list_without_names
 from ppzoo.data.overlap import find_shared_images
 from ppzoo.data.readability import find_unreadable
-from ppzoo.data.samplers import (
-    SAMPLERS,
-    ClassBalancedSampler,
-    DistributedBatchSampler,
-    MultiScaleSampler,
-    RepeatedAugSampler,
-    Sampler,
-    WeightedRandomSampler,
-    require_evaluation_sampler,
-)
+from ppzoo.data.samplers import SAMPLERS, DistributedBatchSampler, Sampler, require_evaluation_sampler
 from ppzoo.data.samples import Sample, Samples
 from ppzoo.data.split import TRAIN_LIST, VAL_LIST, Split, split_folder, write_split
 from ppzoo.data.table_lists import FIXES_WITHOUT_CONFIG, is_table, read_columns, read_table
+from ppzoo.data.training_samplers import (
+    ClassBalancedSampler,
+    MultiScaleSampler,
+    RepeatedAugSampler,
+    WeightedRandomSampler,
+)
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 
 __all__ = [

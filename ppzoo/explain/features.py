@@ -9,8 +9,9 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError, errors_with_key
-from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
+from ppzoo.explain.networks import deployed_network, shape_errors, to_batch
 from ppzoo.finite import require_finite
+from ppzoo.layers import evaluation_mode
 from ppzoo.layers.classifier import HeadInput
 
 MIN_VARIANCE = 1e-12  # of a direction of the linear projection, relative to the largest one

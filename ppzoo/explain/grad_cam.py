@@ -13,9 +13,9 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError
-from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
+from ppzoo.explain.networks import deployed_network, shape_errors, to_batch
 from ppzoo.finite import require_finite
-from ppzoo.layers import Classifier
+from ppzoo.layers import Classifier, evaluation_mode
 
 ToLogits = Callable[[paddle.Tensor], paddle.Tensor]
 

@@ -1,4 +1,4 @@
-"""The network to explain, its input, and its mode while it is explained."""
+"""The network to explain, its input, and its errors."""
 
 from __future__ import annotations
 
@@ -41,18 +41,6 @@ def to_batch(images: Any) -> paddle.Tensor:
     if not np.isfinite(array).all():
         raise ConfigError("images: expected finite values, got infinity or NaN")
     return paddle.to_tensor(array)
-
-
-@contextmanager
-def evaluation_mode(network: paddle.nn.Layer) -> Iterator[None]:
-    """Switch all layers to evaluation, and each of them back to its own mode afterwards."""
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 @contextmanager

@@ -10,11 +10,14 @@ from paddle import nn
 
 @contextmanager
 def evaluation_mode(network: nn.Layer) -> Iterator[None]:
-    """Put a network into evaluation mode, and back into its own mode afterwards, also after an error."""
+    """Put all layers into evaluation mode, and each of them back into its own mode afterwards, also after an error."""
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
     was_training = network.training
     network.eval()
     try:
         yield
     finally:
         if was_training:
-            network.train()
+            network.train()  # sets PaddlePaddle's global mode, too
+        for layer, training in modes:
+            layer.training = training

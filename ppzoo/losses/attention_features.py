@@ -9,7 +9,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppzoo.errors import ConfigError
-from ppzoo.losses.feature_layers import require_positive
+from ppzoo.losses.base import require_positive
 
 Shapes = list[list[int]]
 

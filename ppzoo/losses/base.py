@@ -136,3 +136,17 @@ def check_epsilon(epsilon: float | None) -> None:
     """Raise ConfigError unless the label smoothing is in [0, 1)."""
     if epsilon is not None and not 0 <= epsilon < 1:
         raise ConfigError(f"epsilon: expected a number in [0, 1), got {epsilon}")
+
+
+def require_positive(**options: float) -> None:
+    """Raise ConfigError unless all options are finite and above 0."""
+    for name, value in options.items():
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name}: expected a number above 0, got {value}")
+
+
+def require_not_negative(**options: float) -> None:
+    """Raise ConfigError unless all options are finite and not below 0."""
+    for name, value in options.items():
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{name}: expected a number of 0 or more, got {value}")

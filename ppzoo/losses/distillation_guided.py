@@ -5,9 +5,9 @@ from __future__ import annotations
 import paddle
 
 from ppzoo.losses.base import LOSSES, nonzero_divisor
-from ppzoo.losses.cross_entropy import log_softmax
 from ppzoo.losses.distillation import PairLoss, one_hot_labels
 from ppzoo.losses.distillation_pairs import Activation, DistillationKLDivLoss, activate
+from ppzoo.losses.divergence import softened_divergence
 
 
 @LOSSES.register
@@ -58,8 +58,7 @@ class DistillationGuidedKLDivLoss(DistillationKLDivLoss):
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
         teacher = teacher.detach()
-        log_p, log_q = log_softmax(student / self.temperature), log_softmax(teacher / self.temperature)
-        divergence = (log_q.exp() * (log_q - log_p)).sum(axis=1)
+        divergence = softened_divergence(student, teacher, self.temperature)
         return mean_of_guided(divergence, teacher, label) * self.temperature**2
 
 

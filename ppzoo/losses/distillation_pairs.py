@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import paddle
 import paddle.nn.functional as F
 
-from ppzoo.errors import ConfigError, DataError
-from ppzoo.losses.base import LOSSES
+from ppzoo.errors import DataError
+from ppzoo.losses.base import LOSSES, require_not_negative, require_positive
 from ppzoo.losses.cross_entropy import log_softmax
 from ppzoo.losses.distillation import PairLoss, one_hot_labels
-from ppzoo.losses.divergence import check_temperature, kl_divergence
+from ppzoo.losses.divergence import kl_divergence, softened_divergence
 from ppzoo.losses.multi_label import ratio_weights
 
 Activation = Literal["softmax", "sigmoid"]
@@ -85,12 +84,11 @@ class DistillationKLDivLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
+        require_positive(temperature=temperature)
         self.temperature = temperature
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
-        log_p, log_q = log_softmax(student / self.temperature), log_softmax(teacher.detach() / self.temperature)
-        return kl_divergence(log_p, log_q) * self.temperature**2
+        return softened_divergence(student, teacher.detach(), self.temperature).mean() * self.temperature**2
 
 
 @LOSSES.register
@@ -124,10 +122,8 @@ class DistillationDKDLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
-        for option, weight in (("alpha", alpha), ("beta", beta)):
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"{option}: expected a number of 0 or more, got {weight}")
+        require_positive(temperature=temperature)
+        require_not_negative(alpha=alpha, beta=beta)
         self.temperature = temperature
         self.alpha, self.beta = alpha, beta
         self.use_target_as_gt = use_target_as_gt
@@ -136,8 +132,9 @@ class DistillationDKDLoss(PairLoss):
         teacher = teacher.detach()
         mask = one_hot_labels(label, teacher, self.use_target_as_gt)
         (p_binary, p_others), (q_binary, q_others) = (self._split(logits, mask) for logits in (student, teacher))
-        parts = self.alpha * kl_divergence(p_binary, q_binary) + self.beta * kl_divergence(p_others, q_others)
-        return parts * self.temperature**2
+        target_part = self.alpha * kl_divergence(p_binary, q_binary).mean()
+        others_part = self.beta * kl_divergence(p_others, q_others).mean()
+        return (target_part + others_part) * self.temperature**2
 
     def _split(self, logits: paddle.Tensor, mask: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Return log-probabilities: of the target class and its opposite (N x 2), and among the others (N x C)."""
@@ -180,8 +177,7 @@ class DistillationDistanceLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        if not 0 < delta < math.inf:
-            raise ConfigError(f"delta: expected a number above 0, got {delta}")
+        require_positive(delta=delta)
         self.mode, self.act, self.reduction, self.delta = mode, act, reduction, delta
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import paddle
 import paddle.nn.functional as F
 
 from ppzoo.errors import ConfigError
-from ppzoo.losses.base import LOSSES
+from ppzoo.losses.base import LOSSES, require_not_negative, require_positive
 from ppzoo.losses.cross_entropy import log_softmax
 from ppzoo.losses.distillation import PairLoss, one_hot_labels
-from ppzoo.losses.divergence import check_temperature
 
 
 @LOSSES.register
@@ -41,7 +38,7 @@ class DistillationWSLLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
+        require_positive(temperature=temperature)
         self.temperature = temperature
         self.use_target_as_gt = use_target_as_gt
 
@@ -87,9 +84,7 @@ class DistillationSKDLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
-        if not 0 < multiplier < math.inf:
-            raise ConfigError(f"multiplier: expected a number above 0, got {multiplier}")
+        require_positive(temperature=temperature, multiplier=multiplier)
         if not 0 <= alpha <= 1:
             raise ConfigError(f"alpha: expected a number from 0 to 1, got {alpha}")
         self.temperature, self.multiplier, self.alpha = temperature, multiplier, alpha
@@ -128,9 +123,7 @@ class DistillationDISTLoss(PairLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        for option, weight in (("beta", beta), ("gamma", gamma)):
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"{option}: expected a number of 0 or more, got {weight}")
+        require_not_negative(beta=beta, gamma=gamma)
         self.beta, self.gamma = beta, gamma
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:

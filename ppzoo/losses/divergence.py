@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import paddle
 
-from ppzoo.errors import ConfigError, DataError
-from ppzoo.losses.base import LOSSES, Loss, logits_of
+from ppzoo.errors import DataError
+from ppzoo.losses.base import LOSSES, Loss, logits_of, require_positive
 from ppzoo.losses.cross_entropy import log_softmax
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise ConfigError unless the temperature is a number above 0."""
-    if not 0 < temperature < math.inf:
-        raise ConfigError(f"temperature: expected a number above 0, got {temperature}")
-
-
 def kl_divergence(log_p: paddle.Tensor, log_q: paddle.Tensor) -> paddle.Tensor:
-    """Return sum(q (log q - log p)) over the classes, mean over the batch, from log-probabilities N x C."""
-    return (log_q.exp() * (log_q - log_p)).sum(axis=-1).mean()
+    """Return sum(q (log q - log p)) over the classes for each image (N), from log-probabilities N x C."""
+    return (log_q.exp() * (log_q - log_p)).sum(axis=-1)
+
+
+def softened_divergence(logits: paddle.Tensor, target: paddle.Tensor, temperature: float) -> paddle.Tensor:
+    """Return the `kl_divergence` of logits N x C from target logits, both divided by the temperature."""
+    return kl_divergence(log_softmax(logits / temperature), log_softmax(target / temperature))
 
 
 @LOSSES.register
@@ -35,7 +33,7 @@ class KLDivLoss(Loss):
     """
 
     def __init__(self, *, temperature: float = 4) -> None:
-        check_temperature(temperature)
+        require_positive(temperature=temperature)
         self.temperature = temperature
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
@@ -45,5 +43,5 @@ class KLDivLoss(Loss):
             raise DataError(
                 f"KLDivLoss: expected labels that are logits of {expected}, got {label.dtype} {list(label.shape)}"
             )
-        target = log_softmax(label.astype(logits.dtype) / self.temperature)
-        return kl_divergence(log_softmax(logits / self.temperature), target) * self.temperature**2
+        divergence = softened_divergence(logits, label.astype(logits.dtype), self.temperature)
+        return divergence.mean() * self.temperature**2

@@ -10,6 +10,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppzoo.errors import ConfigError
+from ppzoo.losses.base import require_positive
 
 POOLED_SIZES = (4, 2, 1)  # of the feature maps that `ReviewKDLoss` compares, too
 
@@ -167,13 +168,6 @@ def unit_rows(features: paddle.Tensor) -> paddle.Tensor:
     """Return the features of each image, N x D, divided by their length; features of 0 stay 0."""
     rows = features.flatten(1)
     return rows / (rows**2).sum(axis=1, keepdim=True).clip(min=1e-24).sqrt()
-
-
-def require_positive(**options: float) -> None:
-    """Raise ConfigError unless all options are above 0."""
-    for name, value in options.items():
-        if not 0 < value < float("inf"):
-            raise ConfigError(f"{name}: expected a number above 0, got {value}")
 
 
 def require_equal_sizes(student: paddle.Tensor, teacher: paddle.Tensor) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import paddle
 import paddle.nn.functional as F
 
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, nonzero_divisor
+from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, nonzero_divisor, require_not_negative
 
 
 @LOSSES.register
@@ -101,9 +100,7 @@ class MultiLabelAsymmetricLoss(Loss):
         disable_focal_loss_grad: bool = True,
         reduction: Literal["sum", "mean"] = "sum",
     ) -> None:
-        for name, gamma in (("gamma_pos", gamma_pos), ("gamma_neg", gamma_neg)):
-            if not 0 <= gamma < math.inf:
-                raise ConfigError(f"{name}: expected a number of 0 or more, got {gamma}")
+        require_not_negative(gamma_pos=gamma_pos, gamma_neg=gamma_neg)
         if clip is not None and not 0 <= clip < 1:
             raise ConfigError(f"clip: expected null or a number in [0, 1), got {clip}")
         if not 0 < epsilon < 1:

@@ -2,8 +2,8 @@
 
 Qin, Leichner, Delakis, Fornoni, Luo, Yang, Wang, Banbury, Ye, Akin, Aggarwal, Zhu, Moro, Howard: "MobileNetV4:
 Universal Models for the Mobile Ecosystem", ECCV 2024, arXiv:2404.10518, sections 4 (universal inverted bottleneck)
-and 5 (attention); the variants are in the appendix. As the official weights require, the attention scores are divided
-by the square root of the width of all heads together.
+and 5 (attention); the variants are in the appendix. As in PaddleClas, the attention scores are divided by the square
+root of the width of all heads together, and not of the width of one head.
 
 Unlike in PaddleClas, stochastic depth applies to blocks with a shortcut only, and `drop_rate` has an effect.
 """

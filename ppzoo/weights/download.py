@@ -185,9 +185,7 @@ def _attempt(url: str, target: Path) -> None:
     try:
         with _opener().open(_request(url, start, known), timeout=TIMEOUT) as response:
             if "html" in response.headers.get("Content-Type", ""):
-                raise WeightsError(
-                    f"cannot fetch {url}: the server returned a web page instead of a weight file; check the URL"
-                )
+                raise _web_page_error(url)
             resumed = response.status == 206
             if resumed and not _continues(response, start, known):
                 record.unlink()  # the next attempt starts over
@@ -275,9 +273,11 @@ def _refuse_web_page(part: Path, url: str) -> None:
         start = file.read(512)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         part.unlink()
-        raise WeightsError(
-            f"cannot fetch {url}: the server returned a web page instead of a weight file; check the URL"
-        )
+        raise _web_page_error(url)
+
+
+def _web_page_error(url: str) -> WeightsError:
+    return WeightsError(f"cannot fetch {url}: the server returned a web page instead of a weight file; check the URL")
 
 
 def _read_record(record: Path) -> dict[str, Any]:

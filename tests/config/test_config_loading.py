@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from ppzoo.config import load
+from ppzoo.config import apply_overrides, load
 from ppzoo.config.component_types import Component, Option
 from ppzoo.errors import ConfigError
 
@@ -373,3 +373,12 @@ def test_both_names_of_a_key_in_one_file_stay_for_the_check(write):
 def test_a_component_without_the_key_keeps_the_name_for_the_check(write):
     path = write("a.yaml", "DataLoader: {Train: {sampler: {name: Plain, first_bs: 4}}}")
     assert sampler_of(path) == {"name": "Plain", "first_bs": 4}
+
+
+def test_keys_are_renamed_in_a_mapping_that_is_used_twice():
+    sampler = {"name": "Sized", "first_bs": 4}
+    given = {"DataLoader": {split: {"sampler": sampler} for split in ("Train", "Eval")}}
+    renamed = {"name": "Sized", "batch_size": 4}
+    found = apply_overrides(given, (), SAMPLERS)["DataLoader"]
+    assert found == {"Train": {"sampler": renamed}, "Eval": {"sampler": renamed}}
+    assert sampler == {"name": "Sized", "first_bs": 4}

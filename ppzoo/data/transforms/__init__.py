@@ -18,7 +18,6 @@ from ppzoo.data.transforms import (  # noqa: F401  (each registers its transform
     rotation,
     timm_augment,
 )
-from ppzoo.data.transforms.color import PCALighting
 from ppzoo.data.transforms.crop import (
     CORNERS,
     CropCorner,
@@ -29,7 +28,6 @@ from ppzoo.data.transforms.crop import (
     fuse_resized_crops,
 )
 from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode, decode_and_crop
-from ppzoo.data.transforms.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
 from ppzoo.data.transforms.geometry import RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
 from ppzoo.data.transforms.padding import Pad
@@ -39,9 +37,6 @@ from ppzoo.errors import ConfigError
 KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop)
 # Types (not subtypes) that map uint8 to uint8 and draw no random numbers.
 DETERMINISTIC = (DecodeImage, ResizeImage, CropImage, CropCorner, CropImageAtRatio, Pad)
-
-# Besides NormalizeImage with order "chw", the transforms of C x H x W images.
-ON_CHANNELS_FIRST = (RandomErasing, Cutout, HideAndSeek, GridMask, PCALighting)
 
 
 class Compose:
@@ -183,9 +178,8 @@ def _returns_channels_first(transforms: Sequence[Transform]) -> bool:
 
 
 def _takes_channels_first(transform: Transform) -> bool:
-    if isinstance(transform, NormalizeImage):
-        return transform.channel_first
-    return isinstance(transform, ON_CHANNELS_FIRST) or not type(transform).__module__.startswith("ppzoo.")
+    is_included = type(transform).__module__.startswith("ppzoo.")
+    return getattr(transform, "takes_channels_first", not is_included)
 
 
 __all__ = [

@@ -129,6 +129,8 @@ class PCALighting:
         DataError: an image without exactly three channels.
     """
 
+    takes_channels_first = True
+
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         lit = image.astype(np.float32)
         pixels = channels_last(lit)

@@ -44,6 +44,8 @@ class RandomErasing:
         DataError: mode "rand" or "pixel" with a uint8 image.
     """
 
+    takes_channels_first = True
+
     def __init__(
         self,
         *,
@@ -114,6 +116,8 @@ class Cutout:
         length: side of the squares.
     """
 
+    takes_channels_first = True
+
     def __init__(self, *, n_holes: int = 1, length: int = 112) -> None:
         self.n_holes = check_count("Cutout.n_holes", n_holes, 1, MAX_OPERATIONS)
         self.half = int(check_at_least("Cutout.length", length, 1)) // 2
@@ -135,6 +139,7 @@ class HideAndSeek:
     images in its own recipe.)
     """
 
+    takes_channels_first = True
     sides = (0, 16, 32, 44, 56)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -166,6 +171,8 @@ class GridMask:
     Raises:
         ConfigError: an option out of its range.
     """
+
+    takes_channels_first = True
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class NormalizeImage:
             raise ConfigError(f"NormalizeImage: expected mean and std of the same length, got {mean} and {std}")
         if not self.std.all():
             raise ConfigError(f"NormalizeImage.std: expected no value of 0, got {std}")
-        self.channel_first = order == "chw"
+        self.channel_first = self.takes_channels_first = order == "chw"
         self.dtype = np.float16 if output_fp16 else np.float32
         self.padding = channel_num - 3
         self.packed = pack_channels(self.scale, self.mean, self.std)

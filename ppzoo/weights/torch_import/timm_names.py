@@ -1,4 +1,4 @@
-"""Layer names of timm's PP-LCNet, PP-LCNetV2, PP-HGNet, PP-HGNetV2, MobileNetV4, RepVGG, StarNet and FasterNet.
+"""Layer names of timm's PP-LCNet, PP-HGNet, PP-HGNetV2, MobileNetV4, RepVGG, StarNet and FasterNet.
 
 The functions are like those of `layer_names`. Most names differ in some components only, so that a function is a list
 of patterns of our names with timm's.
@@ -36,20 +36,6 @@ def pp_lcnet(layers: Sequence[str]) -> LayerNames:
                 stage, number = stage + 1, number - 2
             names[layer] = f"blocks.{stage}.{number}.{parts[found[3]]}"
     return names
-
-
-def pp_lcnet_v2(layers: Sequence[str]) -> LayerNames:
-    """timm's `lcnetv2`."""
-    return _translated(
-        layers,
-        {
-            r"(.+)\.se\.conv1": r"\1.se.fc1",
-            r"(.+)\.se\.conv2": r"\1.se.fc2",
-            r"(.+)\.pw_conv_1\.(conv|bn)": r"\1.pw_conv.0.\2",
-            r"(.+)\.pw_conv_2\.(conv|bn)": r"\1.pw_conv.1.\2",
-            **LAST_CONV,
-        },
-    )
 
 
 def pp_hgnet(layers: Sequence[str]) -> LayerNames:
