@@ -925,9 +925,9 @@ Case inverted_residual_case(Random& random, bool with_gates) {
   result.compare("y", y, current);
   // With few rows, variances and gradients are small differences of large numbers.
   if (kinks || project.output_pixels() < 16) return result;
-  // Gradients pass all layers of the block, whose rounding errors add up: one block in 10,000 has more than 2e-6. (Those
-  // of PaddlePaddle's operators in sequence are larger: 1.1 to 1.8 times in the median of 300 blocks without gates, and
-  // up to 2.4 times in the 99th percentile of 1,500 blocks with gates.)
+  // Gradients pass all layers of the block, whose rounding errors add up: one block in 10,000 has more than 2e-6.
+  // (Those of PaddlePaddle's operators in sequence are larger: 1.1 to 1.8 times in the median of 300 blocks without
+  // gates, and up to 2.4 times in the 99th percentile of 1,500 blocks with gates.)
   result.tolerance *= 2.0;
 
   Doubles gradient = dy.doubles();
