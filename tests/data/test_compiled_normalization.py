@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.compiled_code import require_compiled_code
 
+from ppzoo.data.compiled.normalization import normalize as normalize_now
 from ppzoo.data.transforms import NormalizeImage, normalize
 
 OPTIONS = [
@@ -29,6 +30,20 @@ def test_results_are_bit_identical(options, shape, monkeypatch):
     expected = NormalizeImage(order="", **options).batch(images)
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, {"channel_num": 4}, {"output_fp16": True}])
+def test_a_single_image_is_normalized_by_it_too(options, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (31, 33, 3), np.uint8)[2:, 1:]
+    transform, calls = NormalizeImage(order="", **options), []
+    transform._is_compiled()
+    monkeypatch.setattr(
+        normalize, "normalize", lambda *given, **named: calls.append(1) or normalize_now(*given, **named)
+    )
+    found = transform(image, None)
+    monkeypatch.setattr(normalize, "normalize", lambda *given, **named: False)
+    assert bool(calls) == transform._is_compiled()
+    assert found.tobytes() == transform(image, None).tobytes()
 
 
 def test_compiled_code_is_used_for_usual_options_and_three_channels():

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from helpers.compiled_code import require_compiled_code
 from helpers.forks import succeeds_when_forked
 from helpers.needs import needs_engine
 from PIL import Image
 
 import ppzoo
+from ppzoo.data.compiled import library, resizing
 from ppzoo.deploy import export
 from ppzoo.deploy.onnx_engines import OpenVino
 from ppzoo.errors import BatchError, DataError, PpzooError
@@ -59,6 +61,17 @@ def assert_same(predictions, expected):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     return export_with(tmp_path_factory.mktemp("predictor") / "inference", STANDARD)
+
+
+def test_the_compiled_code_prepares_images(exported, monkeypatch):
+    require_compiled_code(monkeypatch)
+    monkeypatch.setattr(library._State, "library", None)
+    monkeypatch.setattr(library._State, "is_searched", True)
+    predictor = ppzoo.Predictor(exported, engine="paddle")
+    calls = []
+    monkeypatch.setattr(resizing, "exact_library", lambda: calls.append(1) or library.loaded_library())
+    predictor.predict(noise())
+    assert library.loaded_library() is not None and calls
 
 
 @pytest.mark.parametrize(("ops", "in_engine"), [(ops, True) for ops in LISTS] + [(ops, False) for ops in OTHER_LISTS])
