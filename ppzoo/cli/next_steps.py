@@ -33,4 +33,12 @@ def command_line(command: str, *arguments: object) -> str:
 def _program(name: str, path: str) -> str:
     """Return the name of a program if the shell finds `path` by it, else the path."""
     found = shutil.which(name)
-    return name if found and os.path.realpath(found) == os.path.realpath(path) else quote(path)
+    return name if found and _place(found) == _place(path) else quote(path)
+
+
+def _place(path: str) -> tuple[str, str]:
+    """Return what identifies a program: its folder and its file, without links.
+
+    The Python of a virtual environment is a link to another Python, in another folder.
+    """
+    return os.path.realpath(os.path.dirname(path)), os.path.realpath(path)
