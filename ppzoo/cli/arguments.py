@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, errors_with_fixes, nearest_name, one_line
 from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_user, require_readable, weights_of_run
+from ppzoo.yaml_io import require_text
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -207,7 +208,7 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
     """Return what the command reads: the configuration of -c, or that of the run in `folder` with its weights.
 
     Raises:
-        ConfigError: both are given, or neither; or there is no single run in `folder`.
+        ConfigError: both are given, or neither; there is no single run in `folder`, or its path is not printable text.
     """
     if (folder is None) == (options.config is None):
         received = "nothing" if folder is None else "both"
@@ -215,6 +216,7 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
     if folder is None:
         return options.config, overrides(options)
     run = find_run(Path(folder))
+    require_text(str(run.weights), "RUN_FOLDER")
     return str(run.config), [f"Global.pretrained_model={run.weights}", *overrides(options)]
 
 

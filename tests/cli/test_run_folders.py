@@ -93,6 +93,13 @@ def test_what_is_no_run_is_an_error(run, photo, capsys):
         assert capsys.readouterr().err == f"error: {message}\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_a_run_in_a_path_that_is_not_utf8_is_refused(run, capsys):
+    renamed = run.rename(run.with_name("LeNet\udcff"))
+    assert main(["eval", str(renamed)]) == 2
+    assert capsys.readouterr().err.startswith("error: RUN_FOLDER: expected printable text, got ")
+
+
 def test_infer_takes_the_folder_of_an_export(run, photos, photo, capsys):
     assert main(["infer", "output", str(photos / "red"), "--json"]) == 0
     expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
