@@ -19,8 +19,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 MAX_CHOICES = 8  # a message lists the choices of an option if there are at most this many; the help lists all
-_KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
-_OVERRIDE_WITHOUT_OPTION = re.compile(r"[A-Z]\w*\.\w[\w.]*=")  # Global.epochs=3
+_KEY_WITHOUT_OPTION = re.compile(r"--[A-Z]\w*\.\w|[A-Z]\w*\.\w[\w.]*=")  # --Global.epochs=3 or Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
 
 
@@ -59,12 +58,9 @@ class Parser(argparse.ArgumentParser):
         has_override = "--override" in self._option_string_actions
         if has_override and unknown[0].startswith("="):
             return "; write -o KEY.PATH=VALUE without spaces around ="
-        key = next((text.lstrip("-") for text in unknown if _KEY_AS_OPTION.match(text)), None)
+        key = next((text.lstrip("-") for text in unknown if _KEY_WITHOUT_OPTION.match(text)), None)
         if has_override and key:
             return f"; keys of the configuration are set with -o: -o {key}"
-        override = next((text for text in unknown if _OVERRIDE_WITHOUT_OPTION.match(text)), None)
-        if has_override and override:
-            return f"; keys of the configuration are set with -o: -o {override}"
         if getattr(parsed, "config", "") is None and not unknown[0].startswith("-"):
             return f"; write -c before the name of a configuration: -c {unknown[0]}"
         name = next((text[2:].partition("=")[0] for text in unknown if text.startswith("--")), None)

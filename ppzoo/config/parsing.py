@@ -182,13 +182,12 @@ def _component(
     typed = {} if chosen is ComponentSpec else _parse_fields(chosen, values or {}, components)
     known = {*typed, "name"} if named else typed
     options = {key: copy.deepcopy(value) for key, value in (values or {}).items() if key not in known}
-    if chosen is not ComponentSpec:
-        for key, option in all_keys(chosen).items():
-            if option.required and typed.get(key) is None:
-                raise ConfigError(f"{KINDS[kind]} {name}: missing option {key!r}")
     given = None if values is None else tuple(values)
     if chosen is ComponentSpec:
         return cast(SectionT, ComponentSpec(name, options, given=given))
+    for key, option in all_keys(chosen).items():
+        if option.required and typed.get(key) is None:
+            raise ConfigError(f"{KINDS[kind]} {name}: missing option {key!r}")
     return chosen(**{**typed, "given": given, "spec": ComponentSpec(name, options)})
 
 
