@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, errors_with_fixes, nearest_name, one_line
 from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_user, require_readable, weights_of_run
-from ppzoo.yaml_io import require_text
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -211,6 +210,8 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
         raise ConfigError(f"{options.command}: expected either RUN_FOLDER or -c CONFIG, got {received}")
     if folder is None:
         return options.config, overrides(options)
+    from ppzoo.yaml_io import require_text  # the package yaml is not installed where `ppzoo doctor` looks for it
+
     run = find_run(Path(folder))
     require_text(str(run.weights), "RUN_FOLDER")
     return str(run.config), [f"Global.pretrained_model={run.weights}", *overrides(options)]
