@@ -6,6 +6,7 @@ from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
 from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
+from ppzoo.layers.conv_sequence import SeparableBlocks, conv_sequence
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.drop_path import drop_path
 from ppzoo.layers.head import WideHeadClassifier
@@ -66,6 +67,7 @@ __all__ = [
     "Padding",
     "Reparameterized",
     "SELayer",
+    "SeparableBlocks",
     "WideHeadClassifier",
     "activate",
     "activation",
@@ -79,6 +81,7 @@ __all__ = [
     "concat",
     "conv_norm_act",
     "conv_norm_act_affine",
+    "conv_sequence",
     "convolution",
     "downscaled_dropout",
     "drop_path",

@@ -9,7 +9,8 @@ from paddle import Tensor
 
 from ppzoo import native
 from ppzoo.layers.conv_bn import ConvBNLayer
-from ppzoo.layers.native_layers import fusable, is_plain
+from ppzoo.layers.conv_sequence import fusable_stages
+from ppzoo.layers.native_layers import is_plain
 from ppzoo.layers.squeeze_excite import ConvSqueezeExcite
 from ppzoo.native import operators
 
@@ -86,10 +87,5 @@ def _fusable_units(units: Sequence[InvertedResidual], x: Tensor) -> list[list[op
 def _fusable_stages(
     convolutions: Sequence[ConvBNLayer], x: Tensor, *, shortcut: bool
 ) -> list[operators.ConvNormStage] | None:
-    stages = []
-    for convolution in convolutions:
-        stage = fusable(*convolution.parts, x) if is_plain(convolution, ConvBNLayer) else None
-        if stage is None:
-            return None
-        stages.append(stage)
-    return stages if operators.is_inverted_residual(stages, shortcut) else None
+    stages = fusable_stages(convolutions, x)
+    return stages if stages is not None and operators.is_inverted_residual(stages, shortcut) else None

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, ConvBNLayer, Linear, weight_attr
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    Classifier,
+    ConvBNLayer,
+    Linear,
+    SeparableBlocks,
+    conv_sequence,
+    weight_attr,
+)
 from ppzoo.models.catalog import Weights, register_variant
 
 # Output channels and stride of each separable convolution: table 1 of the paper.
@@ -40,8 +48,12 @@ class DepthwiseSeparable(nn.Layer):
         )
         self.pointwise_conv = ConvBNLayer(in_channels, out_channels, 1, weight_init=init)
 
+    @property
+    def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer]:
+        return self.depthwise_conv, self.pointwise_conv
+
     def forward(self, x):
-        return self.pointwise_conv(self.depthwise_conv(x))
+        return conv_sequence(self.convolutions, x)
 
 
 class MobileNet(Classifier):
@@ -62,7 +74,7 @@ class MobileNet(Classifier):
         channels, total_stride = int(32 * scale), 2
         self.conv = ConvBNLayer(3, channels, 3, stride=2, weight_init=init)
 
-        self.blocks = nn.Sequential()
+        self.blocks = SeparableBlocks()
         for number, (width, stride) in enumerate(BLOCKS):
             out_channels = int(width * scale)
             self.blocks.add_sublayer(str(number), DepthwiseSeparable(channels, out_channels, stride=stride))

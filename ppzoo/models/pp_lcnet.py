@@ -13,7 +13,14 @@ from typing import Any, Literal, NamedTuple
 from paddle import nn
 
 from ppzoo.errors import ConfigError
-from ppzoo.layers import ConvSqueezeExcite, KaimingConvBNLayer, WideHeadClassifier, make_divisible
+from ppzoo.layers import (
+    ConvSqueezeExcite,
+    KaimingConvBNLayer,
+    SeparableBlocks,
+    WideHeadClassifier,
+    conv_sequence,
+    make_divisible,
+)
 from ppzoo.models.catalog import Weights, register_variant
 
 
@@ -60,9 +67,14 @@ class DepthwiseSeparable(nn.Layer):
         )
         self.pw_conv = KaimingConvBNLayer(in_channels, out_channels, 1, **options)
 
+    @property
+    def convolutions(self) -> tuple[KaimingConvBNLayer, KaimingConvBNLayer]:
+        return self.dw_conv, self.pw_conv
+
     def forward(self, x):
-        x = self.dw_conv(x)
-        return self.pw_conv(x if self.se is None else self.se(x))
+        if self.se is None:
+            return conv_sequence(self.convolutions, x)
+        return self.pw_conv(self.se(self.dw_conv(x)))
 
 
 class PPLCNet(WideHeadClassifier):
@@ -106,7 +118,8 @@ class PPLCNet(WideHeadClassifier):
                 options = {"stride": stride, "act": act, "lr_mult": factors[index + 1]}
                 blocks.append(DepthwiseSeparable(channels, out_channels, row, **options))
                 channels, total_stride = out_channels, total_stride * stride[0]
-            setattr(self, stage, nn.Sequential(*blocks))
+            sequence = nn.Sequential if any(row.squeeze_excite for row in rows) else SeparableBlocks
+            setattr(self, stage, sequence(*blocks))
             if total_stride >= 4:
                 self.feature_layers[total_stride] = stage
         self.build_head(

@@ -13,6 +13,7 @@ from ppzoo.layers import (
     Classifier,
     MaxPool2D,
     NamedConvBNLayer,
+    conv_sequence,
     halve,
     inverted_residual,
     linear,
@@ -79,7 +80,7 @@ class InvertedResidualDS(nn.Layer):
         self._conv_linear_2 = ConvBNLayer(half, half, 1, act=act, name=f"{name}_conv3")
 
     def forward(self, x):
-        first = self._conv_linear_1(self._conv_dw_1(x))
+        first = conv_sequence([self._conv_dw_1, self._conv_linear_1], x)
         second = inverted_residual(self._conv_pw_2, self._conv_dw_2, self._conv_linear_2, x)
         return shuffled_concat([first, second])
 

@@ -48,7 +48,7 @@ BFLOAT16_OPERATORS = frozenset(
     }
 )
 # Operators without a bfloat16 version that do not prevent it: in bfloat16, others of BFLOAT16_OPERATORS replace them.
-REPLACED_IN_BFLOAT16 = frozenset({"repvgg"})
+REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence"})
 _in_bfloat16 = False
 
 
@@ -219,10 +219,7 @@ def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> boo
     """Return whether `inverted_residuals` can compute a block with these three stages."""
     first, second, third = stages
     return (
-        _is_pointwise(first)
-        and second.geometry[-1] == second.weight.shape[0] >= MIN_DEPTHWISE_CHANNELS
-        and _is_pointwise(third)
-        and not (shortcut and third.activation)
+        _is_pointwise(first) and _is_depthwise(second) and _is_pointwise(third) and not (shortcut and third.activation)
     )
 
 
@@ -247,6 +244,30 @@ def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], sho
     operator, to_images = _in_precision("inverted_residuals")
     out = run_custom_op(operator, to_images(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons))
     return to_nchw(out[0])
+
+
+def is_conv_norm_sequence(stages: Sequence[ConvNormStage]) -> bool:
+    """Return whether `conv_batch_norm_sequence` can compute these stages."""
+    return not _in_bfloat16 and all(_is_pointwise(stage) or _is_depthwise(stage) for stage in stages[1:])
+
+
+def _is_depthwise(stage: ConvNormStage) -> bool:
+    filters, inputs = stage.weight.shape[:2]
+    return inputs == 1 and stage.geometry[-1] == filters >= MIN_DEPTHWISE_CHANNELS
+
+
+def conv_batch_norm_sequence(x: Tensor, stages: Sequence[ConvNormStage]) -> Tensor:
+    """Return the output of the last stage, each of which gets the output of the one before; computed by one operator.
+
+    Args:
+        stages: `is_conv_norm_sequence` is true for them.
+    """
+    weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
+    tensors = [list(column) for column in zip(*norms, strict=True)]
+    numbers = [number for geometry in geometries for number in geometry]
+    codes = [ACTIVATION_CODES[name] for name in activations]
+    attributes = numbers, codes, not x.stop_gradient, list(momenta), list(epsilons)
+    return to_nchw(run_custom_op("ppzoo_conv_norm_sequence", to_nhwc(x), list(weights), *tensors, *attributes)[0])
 
 
 class NormStage(NamedTuple):

@@ -338,6 +338,63 @@ def compare_inverted_residual(case, activation=None, gate=None):
     agree(ours, theirs, [tensor(images, channels, height, width), *weights, *norms, *gates])
 
 
+# Images, height, width, input channels; of each stage: output channels, kernel (height, width), strides, groups (0: a
+# depthwise convolution), activation.
+SEQUENCES = [
+    (4, 14, 14, 16, [(16, (3, 3), (1, 1), 0, "hardswish"), (32, (1, 1), (1, 1), 1, "hardswish")]),
+    (4, 15, 13, 24, [(24, (3, 3), (2, 2), 0, "relu"), (40, (1, 1), (1, 1), 1, "relu")]),
+    (
+        *(4, 17, 13, 3),
+        [
+            (16, (3, 3), (2, 2), 1, "hardswish"),
+            (16, (5, 3), (1, 2), 0, "relu6"),
+            (40, (1, 1), (1, 1), 1, None),
+            (40, (5, 5), (2, 1), 0, None),
+            (24, (1, 1), (1, 1), 1, "swish"),
+            (48, (1, 1), (1, 1), 1, "relu"),
+        ],
+    ),
+    (3, 9, 7, 12, [(18, (3, 3), (1, 1), 3, "relu")]),
+    (2, 60, 50, 20, [(20, (5, 5), (1, 1), 0, "swish"), (20, (3, 3), (2, 2), 0, "hardswish")]),
+]
+
+
+@pytest.mark.parametrize("case", SEQUENCES, ids=str)
+def test_conv_norm_sequence(case):
+    paddle.seed(9)
+    images, height, width, channels, stages = case
+    shapes, geometries, inputs = [], [], channels
+    for out, kernel, strides, groups, _ in stages:
+        groups = groups or inputs
+        padding = [size // 2 for size in kernel]
+        shapes.append((out, inputs // groups, *kernel))
+        geometries.append([*strides, padding[0], padding[0], padding[1], padding[1], 1, 1, groups])
+        inputs = out
+    count, names = len(stages), [stage[-1] for stage in stages]
+
+    def ours(x, *tensors):
+        parameters = zip(tensors, tensors[count:], tensors[2 * count :], geometries, names, strict=False)
+        sequence = [
+            operators.ConvNormStage(
+                weight, (gamma, beta, paddle.zeros(gamma.shape), paddle.ones(gamma.shape)), geometry, 0.9, 1e-5, name
+            )
+            for weight, gamma, beta, geometry, name in parameters
+        ]
+        assert operators.is_conv_norm_sequence(sequence)
+        return operators.conv_batch_norm_sequence(x, sequence)
+
+    def theirs(x, *tensors):
+        for i, (geometry, name) in enumerate(zip(geometries, names, strict=True)):
+            y = F.conv2d(x, tensors[i], None, geometry[:2], geometry[2:6], groups=geometry[8])
+            x = ACTIVATIONS[name](batch_norm(y, tensors[count + i], tensors[2 * count + i]))
+        return x
+
+    norms = [paddle.rand([stage[0]]) + 0.5 for stage in stages * 2]
+    for norm in norms:
+        norm.stop_gradient = False
+    agree(ours, theirs, [tensor(images, channels, height, width), *(tensor(*shape) for shape in shapes), *norms])
+
+
 # Images, height, width, channels in and out, stride, whether the sum contains the identity.
 BRANCHES = [
     (4, 8, 8, 16, 16, 1, True),

@@ -72,6 +72,12 @@ CALLS = {
         *(paddle.rand([3, 16, 1, 1]), paddle.rand([3]), paddle.rand([16, 3, 1, 1]), paddle.rand([16])),
         *(DEPTHWISE, [1, 1, 0], True, True, [0.9] * 3, [1e-5] * 3, 1, 1, 0.2, 0.5),
     ],
+    "conv_norm_sequence": lambda: [
+        paddle.rand([2, 6, 5, 4]),
+        [paddle.rand([16, 4, 3, 3]), paddle.rand([16, 1, 3, 3]), paddle.rand([4, 16, 1, 1])],
+        *map(list, zip(*(norm(channels) for channels in (16, 16, 4)), strict=True)),
+        *(GEOMETRY + DEPTHWISE + POINTWISE, [1, 3, 0], True, [0.9] * 3, [1e-5] * 3),
+    ],
     "repvgg": lambda: [
         *(paddle.rand([2, 6, 5, 8]), [paddle.rand([8, 8, 3, 3]), paddle.rand([8, 8, 1, 1])]),
         *map(list, zip(*(norm(8), norm(8), norm(8)), strict=True)),
@@ -99,7 +105,7 @@ CALLS = {
     "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
 # Operators whose weights can have another size of the filter.
-ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "bfloat16_conv"}
+ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "conv_norm_sequence", "bfloat16_conv"}
 # Operators with one tensor, which can have any shape.
 ANY_SHAPE = {
     "activate",
@@ -163,7 +169,7 @@ def test_every_operator_has_a_call():
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_valid(name, native_on):
     outputs = call(name, CALLS[name]())
-    if name in ("inverted_residuals", "inverted_residual_se", "repvgg"):
+    if name in ("inverted_residuals", "inverted_residual_se", "conv_norm_sequence", "repvgg"):
         outputs = outputs[:1]  # the saved values have alignment gaps, which are not initialized
     assert all(np.isfinite(out.numpy()).all() for out in outputs if out.dtype == paddle.float32)
 
@@ -229,12 +235,22 @@ def test_no_tensors_are_an_error(name, native_on):
 
 
 @pytest.mark.parametrize("missing", range(5))
-@pytest.mark.parametrize(("name", "count"), [("inverted_residuals", 6), ("inverted_residual_se", 3)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("inverted_residuals", 6), ("inverted_residual_se", 3), ("conv_norm_sequence", 3)]
+)
 def test_lists_of_the_wrong_length_are_an_error(name, count, missing, native_on):
     arguments = CALLS[name]()
     arguments[1 + missing] = arguments[1 + missing][:-1]
     with pytest.raises(ValueError, match=rf"expected {count} .*, got {count - 1}"):
         call(name, arguments)
+
+
+def test_a_sequence_has_no_dense_convolutions_after_the_first(native_on):
+    arguments = CALLS["conv_norm_sequence"]()
+    arguments[1][1] = paddle.rand([16, 16, 3, 3])
+    arguments[6] = GEOMETRY + GEOMETRY + POINTWISE
+    with pytest.raises(ValueError, match="expected a 1x1 or depthwise convolution in each but the first"):
+        call("conv_norm_sequence", arguments)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 4, 5, 8, 9])

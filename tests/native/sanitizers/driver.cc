@@ -32,6 +32,7 @@
 #include "kernels/bfloat16_depthwise.h"
 #include "kernels/bfloat16_inverted_residual.h"
 #include "kernels/bfloat16_pooling.h"
+#include "kernels/conv_norm_sequence.h"
 #include "kernels/conv_shape.h"
 #include "kernels/convolution.h"
 #include "kernels/depthwise.h"
@@ -842,110 +843,77 @@ InvertedResidual random_block(Random& random) {
   return block;
 }
 
-Case inverted_residual_case(Random& random, bool with_gates) {
-  InvertedResidual block = random_block(random);
-  const auto& [expand, filter, project] = block.shapes;
-  block.activations = {random.activation(), random.activation(), Activation::kNone};
-  if (!block.shortcut) block.activations[2] = random.activation();
-  Case result{words(expand) + "| " + words(filter) +
-              words({{"projected", project.out_channels},
-                     {"shortcut", block.shortcut},
-                     {"activations", static_cast<int>(block.activations[0]) * 100 +
-                                         static_cast<int>(block.activations[1]) * 10 +
-                                         static_cast<int>(block.activations[2])}})};
-
-  const Floats x = random.normal(expand.input_size());
-  const float epsilon = 1e-5f;
+// Convolutions with batch norm in sequence: their parameters, what kernels write, and the expected values.
+struct ConvNormStages {
+  static constexpr float kEpsilon = 1e-5f;
+  std::vector<ConvShape> shapes;
+  std::vector<Activation> activations;
   std::vector<Floats> w, gamma, beta, moving, kept, mean, inverse, dw, dgamma, dbeta;
-  std::vector<StageWeights> stages;
-  std::vector<SavedStage<float>> results;
+  std::vector<StageWeights> weights;
+  std::vector<SavedStage<float>> saved;
   std::vector<SavedStage<const float>> read;
   std::vector<StageGradient> gradients;
-  for (int i = 0; i < 3; ++i) {
-    const ConvShape& s = block.shapes[i];
-    w.push_back(random.normal(s.weight_size()));
-    gamma.push_back(random.normal(s.out_channels, 0.2f, 1.0f));
-    beta.push_back(random.normal(s.out_channels, 0.2f, 0.5f));
-    for (auto* column : {&moving, &moving}) column->push_back(random.normal(s.out_channels));
-    kept.emplace_back(saved_elements(block, i));
-    mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
-    dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
-  }
-  for (int i = 0; i < 3; ++i) {
-    stages.push_back({w[i], {gamma[i], beta[i], moving[2 * i], moving[2 * i + 1], 0.9f, epsilon}});
-    results.push_back({kept[i], mean[i], inverse[i]});
-    read.push_back({kept[i], mean[i], inverse[i]});
-    gradients.push_back({dw[i], dgamma[i], dbeta[i]});
-  }
-
-  const SqueezeExcite gates =
-      with_gates ? random_gates(random, filter.images, project.height * project.width, filter.out_channels)
-                 : SqueezeExcite{};
-  GateParameters parameters(random, gates);
-  if (with_gates) result.geometry += words(gates);
-  Floats kept_gates(gates.saved_size());
-  Doubles gated;  // the input of the projection, with gates
-
-  Stage found[3];
-  Doubles current = x.doubles();
+  std::vector<Stage> expected;
   bool kinks = false;
   double amplification = 0.0;
-  for (int i = 0; i < 3; ++i) {
-    const ConvShape& s = block.shapes[i];
+
+  // `saved_sizes`: the number of elements of `SavedStage::raw` of each stage.
+  ConvNormStages(Random& random, std::vector<ConvShape> shapes, std::vector<Activation> activations,
+                 const std::vector<int64_t>& saved_sizes)
+      : shapes(std::move(shapes)), activations(std::move(activations)) {
+    for (size_t i = 0; i < this->shapes.size(); ++i) {
+      const ConvShape& s = this->shapes[i];
+      w.push_back(random.normal(s.weight_size()));
+      gamma.push_back(random.normal(s.out_channels, 0.2f, 1.0f));
+      beta.push_back(random.normal(s.out_channels, 0.2f, 0.5f));
+      for (int k = 0; k < 2; ++k) moving.push_back(random.normal(s.out_channels));
+      kept.emplace_back(saved_sizes[i]);
+      mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
+      dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
+    }
+    for (size_t i = 0; i < this->shapes.size(); ++i) {
+      weights.push_back({w[i], {gamma[i], beta[i], moving[2 * i], moving[2 * i + 1], 0.9f, kEpsilon}});
+      saved.push_back({kept[i], mean[i], inverse[i]});
+      read.push_back({kept[i], mean[i], inverse[i]});
+      gradients.push_back({dw[i], dgamma[i], dbeta[i]});
+    }
+  }
+
+  // Computes the expected values of the next stage from its input `x`, and returns its output.
+  Doubles append_stage(const Doubles& x) {
+    const size_t i = expected.size();
+    const ConvShape& s = shapes[i];
     const int64_t rows = s.output_pixels(), out = s.out_channels;
-    Stage& stage = found[i];
-    stage.raw = convolution(s, current, w[i].doubles(), {}, {}).y;
+    Stage& stage = expected.emplace_back();
+    stage.raw = convolution(s, x, w[i].doubles(), {}, {}).y;
     const Norm batch = statistics_of(stage.raw, rows, out);
     stage.hat = stage.argument = stage.y = stage.raw;
-    for (int64_t c = 0; c < out; ++c) stage.inverse.push_back(1.0 / std::sqrt(batch.variance[c] + epsilon));
+    for (int64_t c = 0; c < out; ++c) stage.inverse.push_back(1.0 / std::sqrt(batch.variance[c] + kEpsilon));
     for (int64_t k = 0; k < rows * out; ++k) {
       const int64_t c = k % out;
       stage.hat[k] = (stage.raw[k] - batch.mean[c]) * stage.inverse[c];
       stage.argument[k] = stage.hat[k] * gamma[i][c] + beta[i][c];
-      stage.y[k] = activated(block.activations[i], stage.argument[k]);
-      kinks |= near_kink(block.activations[i], stage.argument[k]);
+      stage.y[k] = activated(activations[i], stage.argument[k]);
+      kinks |= near_kink(activations[i], stage.argument[k]);
     }
-    amplification = std::max(amplification, cancellation(s, current, w[i], stage.inverse));
-    current = stage.y;
-    if (i != 1 || !with_gates) continue;
-    const ExpectedGates expected = expected_gates(gates, parameters, current, Doubles(current.size(), 0.0));
-    gated = current = expected.y;
-    kinks |= expected.kink;
+    amplification = std::max(amplification, cancellation(s, x, w[i], stage.inverse));
+    return stage.y;
   }
-  for (size_t k = 0; block.shortcut && k < current.size(); ++k) current[k] += x[k];
-  const Floats dy = random.normal(project.output_size());
-  Floats y(project.output_size()), dx(expand.input_size());
-  const GatesForward forward{gates, parameters.layers(), kept_gates};
-  const GatesBackward backward{gates, parameters.layers(), kept_gates, parameters.gradients()};
-  inverted_residual(block, x, stages.data(), results.data(), y, with_gates ? &forward : nullptr);
-  inverted_residual_gradients(block, x, stages.data(), read.data(), dy, gradients.data(), dx,
-                              with_gates ? &backward : nullptr);
-  // Values around 2 are usual; one case in 100 has more than 5, one in 10,000 more than 20.
-  result.tolerance *= std::max(1.0, amplification / 4.0);
-  result.compare("y", y, current);
-  // With few rows, variances and gradients are small differences of large numbers.
-  if (kinks || project.output_pixels() < 16) return result;
-  // Gradients pass all layers of the block, whose rounding errors add up: one block in 10,000 has more than 2e-6.
-  // (Those of PaddlePaddle's operators in sequence are larger: 1.1 to 1.8 times in the median of 300 blocks without
-  // gates, and up to 2.4 times in the 99th percentile of 1,500 blocks with gates.)
-  result.tolerance *= 2.0;
 
-  Doubles gradient = dy.doubles();
-  const Doubles source = x.doubles();
-  for (int i = 2; i >= 0; --i) {
-    const ConvShape& s = block.shapes[i];
+  // Compares the gradients of stage i, whose input is `from`, and returns that of `from`. `gradient`: of its output.
+  Doubles compare_gradients(Case& result, size_t i, const Doubles& from, Doubles gradient) const {
+    const ConvShape& s = shapes[i];
     const int64_t rows = s.output_pixels(), out = s.out_channels;
-    const Stage& stage = found[i];
+    const Stage& stage = expected[i];
     Doubles sums(out, 0.0), dots(out, 0.0), squares(out, 0.0), draw(rows * out);
     for (int64_t k = 0; k < rows * out; ++k) {
-      gradient[k] *= slope(block.activations[i], stage.argument[k]);
+      gradient[k] *= slope(activations[i], stage.argument[k]);
       sums[k % out] += gradient[k], dots[k % out] += gradient[k] * stage.hat[k];
       squares[k % out] += gradient[k] * gradient[k];
     }
     // The size of the sums if their terms were independent. They cancel if a later norm cancels a parameter's effect.
     double norm_scale = 0.0, weight_scale = 0.0, x_squares = 0.0;
-    const Doubles& from = i == 0 ? source : i == 2 && with_gates ? gated : found[i - 1].y;
-    for (double value : from) x_squares += value * value / from.size();
+    for (double value : from) x_squares += value * value / static_cast<double>(from.size());
     for (int64_t c = 0; c < out; ++c) {
       norm_scale = std::max(norm_scale, std::sqrt(squares[c]));
       const double factor = stage.inverse[c] * std::abs(gamma[i][c]);
@@ -960,14 +928,130 @@ Case inverted_residual_case(Random& random, bool with_gates) {
     result.compare(("dgamma " + name).c_str(), dgamma[i], dots, norm_scale);
     result.compare(("dbeta " + name).c_str(), dbeta[i], sums, norm_scale);
     result.compare(("dw " + name).c_str(), dw[i], back.dw, weight_scale);
-    gradient = back.dx;
-    if (i != 2 || !with_gates) continue;
-    const ExpectedGates expected = expected_gates(gates, parameters, found[1].y, gradient);
+    return back.dx;
+  }
+};
+
+Case inverted_residual_case(Random& random, bool with_gates) {
+  InvertedResidual block = random_block(random);
+  const auto& [expand, filter, project] = block.shapes;
+  block.activations = {random.activation(), random.activation(), Activation::kNone};
+  if (!block.shortcut) block.activations[2] = random.activation();
+  Case result{words(expand) + "| " + words(filter) +
+              words({{"projected", project.out_channels},
+                     {"shortcut", block.shortcut},
+                     {"activations", static_cast<int>(block.activations[0]) * 100 +
+                                         static_cast<int>(block.activations[1]) * 10 +
+                                         static_cast<int>(block.activations[2])}})};
+
+  const Floats x = random.normal(expand.input_size());
+  std::vector<int64_t> saved_sizes;
+  for (int i = 0; i < 3; ++i) saved_sizes.push_back(saved_elements(block, i));
+  ConvNormStages stages(random, {expand, filter, project}, {block.activations.begin(), block.activations.end()},
+                        saved_sizes);
+  const SqueezeExcite gates =
+      with_gates ? random_gates(random, filter.images, project.height * project.width, filter.out_channels)
+                 : SqueezeExcite{};
+  GateParameters parameters(random, gates);
+  if (with_gates) result.geometry += words(gates);
+  Floats kept_gates(gates.saved_size());
+
+  const Doubles source = x.doubles();
+  stages.append_stage(stages.append_stage(source));
+  Doubles projected = stages.expected[1].y;  // the input of the projection
+  bool kinks = false;
+  if (with_gates) {
+    const ExpectedGates expected = expected_gates(gates, parameters, projected, Doubles(projected.size(), 0.0));
+    projected = expected.y, kinks = expected.kink;
+  }
+  Doubles output = stages.append_stage(projected);
+  kinks |= stages.kinks;
+  for (size_t k = 0; block.shortcut && k < output.size(); ++k) output[k] += x[k];
+  const Floats dy = random.normal(project.output_size());
+  Floats y(project.output_size()), dx(expand.input_size());
+  const GatesForward forward{gates, parameters.layers(), kept_gates};
+  const GatesBackward backward{gates, parameters.layers(), kept_gates, parameters.gradients()};
+  inverted_residual(block, x, stages.weights.data(), stages.saved.data(), y, with_gates ? &forward : nullptr);
+  inverted_residual_gradients(block, x, stages.weights.data(), stages.read.data(), dy, stages.gradients.data(), dx,
+                              with_gates ? &backward : nullptr);
+  // Values around 2 are usual; one case in 100 has more than 5, one in 10,000 more than 20.
+  result.tolerance *= std::max(1.0, stages.amplification / 4.0);
+  result.compare("y", y, output);
+  // With few rows, variances and gradients are small differences of large numbers.
+  if (kinks || project.output_pixels() < 16) return result;
+  // Gradients pass all layers of the block, whose rounding errors add up: one block in 10,000 has more than 2e-6.
+  // (Those of PaddlePaddle's operators in sequence are larger: 1.1 to 1.8 times in the median of 300 blocks without
+  // gates, and up to 2.4 times in the 99th percentile of 1,500 blocks with gates.)
+  result.tolerance *= 2.0;
+
+  Doubles gradient = stages.compare_gradients(result, 2, projected, dy.doubles());
+  if (with_gates) {
+    const ExpectedGates expected = expected_gates(gates, parameters, stages.expected[1].y, gradient);
     expected.compare_gradients(result, parameters);
     gradient = expected.dx;
   }
+  gradient = stages.compare_gradients(result, 1, stages.expected[0].y, gradient);
+  gradient = stages.compare_gradients(result, 0, source, gradient);
   for (size_t k = 0; block.shortcut && k < gradient.size(); ++k) gradient[k] += dy[k];
   result.compare("dx", dx, gradient, 1.0);
+  return result;
+}
+
+// ---- convolutions in sequence
+
+// The first one can be of any kind, those after it are 1x1 or depthwise.
+std::vector<ConvShape> random_sequence(Random& random) {
+  std::vector<ConvShape> shapes;
+  const Path first = random.chance(0.3) ? Path::kAny : random.chance(0.5) ? Path::kPointwise : Path::kDepthwise;
+  ConvShape s = random_convolution(random, first);
+  while (s.images < 1 || s.output_pixels() < 1) s = random_convolution(random, first);
+  shapes.push_back(s);
+  for (const int64_t count = random.integer(1, 4); static_cast<int64_t>(shapes.size()) < count;) {
+    const bool filter = s.out_channels >= kLanes && random.chance(0.6);
+    s = random_convolution(random, filter ? Path::kDepthwise : Path::kPointwise);
+    const ConvShape& before = shapes.back();
+    s.images = before.images, s.height = before.out_height(), s.width = before.out_width();
+    s.channels = before.out_channels;
+    if (filter) s.out_channels = s.groups = s.channels;
+    if (s.out_height() < 1 || s.out_width() < 1 || products(s) > kMaxProducts) break;
+    shapes.push_back(s);
+  }
+  return shapes;
+}
+
+Case conv_norm_sequence_case(Random& random) {
+  ConvNormSequence sequence{random_sequence(random), {}};
+  std::vector<int64_t> saved_sizes;
+  Case result{""};
+  for (const ConvShape& shape : sequence.shapes) {
+    sequence.activations.push_back(random.activation());
+    saved_sizes.push_back(shape.output_size());
+    result.geometry += words(shape) + words({{"activation", static_cast<int>(sequence.activations.back())}}) + "| ";
+  }
+  running += result.geometry;
+  const bool has_dx = random.chance(0.8);
+  const ConvShape &first = sequence.shapes.front(), &last = sequence.shapes.back();
+  const Floats x = random.normal(first.input_size()), dy = random.normal(last.output_size());
+  ConvNormStages stages(random, sequence.shapes, sequence.activations, saved_sizes);
+  const Doubles source = x.doubles();
+  for (size_t i = 0; i < sequence.shapes.size(); ++i) {
+    stages.append_stage(i == 0 ? source : Doubles(stages.expected[i - 1].y));
+  }
+  Floats y(last.output_size()), dx(first.input_size()), scratch(gradient_scratch_size(sequence));
+  conv_norm_sequence(sequence, x, stages.weights.data(), stages.saved.data(), y);
+  conv_norm_sequence_gradients(sequence, x, stages.weights.data(), stages.read.data(), dy, stages.gradients.data(),
+                               has_dx ? dx.data() : nullptr, scratch);
+  const double depth = static_cast<double>(sequence.shapes.size());
+  result.tolerance *= std::max(1.0, stages.amplification / 4.0);
+  result.compare("y", y, stages.expected.back().y);
+  // See inverted_residual_case.
+  if (stages.kinks || last.output_pixels() < 16) return result;
+  result.tolerance *= std::max(1.0, depth / 1.5);
+  Doubles gradient = dy.doubles();
+  for (size_t i = sequence.shapes.size(); i-- > 0;) {
+    gradient = stages.compare_gradients(result, i, i == 0 ? source : stages.expected[i - 1].y, gradient);
+  }
+  if (has_dx) result.compare("dx", dx, gradient, 1.0);
   return result;
 }
 
@@ -1538,6 +1622,7 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"covariance", covariance_case},
     {"inverted_residual", [](Random& random) { return inverted_residual_case(random, false); }},
     {"inverted_residual_se", [](Random& random) { return inverted_residual_case(random, true); }},
+    {"conv_norm_sequence", conv_norm_sequence_case},
     {"repvgg", repvgg_case},
     {"pool", pool_case},
     {"linear", linear_case},

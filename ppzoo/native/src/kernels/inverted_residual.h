@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "kernels/activation.h"
-#include "kernels/batch_norm.h"
 #include "kernels/conv_shape.h"
 #include "kernels/gated_projection.h"
+#include "kernels/norm_stages.h"
 
 namespace ppzoo {
 
@@ -18,21 +18,9 @@ struct InvertedResidual {
   std::array<Activation, 3> activations;
   bool shortcut;
 };
-struct StageWeights {
-  const float* weights;
-  NormParameters norm;
-};
-// What the forward pass saves of a stage for the backward pass. `raw` is the convolution's output, or, if the expansion
-// is recomputed, the covariance of its input (see expansion.h). `Value` is float where it is written, else const float.
-template <class Value>
-struct SavedStage {
-  Value *raw, *mean, *inverse_std;
-};
-// The number of elements of `raw`.
+// The number of elements of a stage's `SavedStage::raw`. If the expansion is recomputed, `raw` of the first stage is
+// the covariance of its input (see expansion.h).
 int64_t saved_elements(const InvertedResidual& block, int stage);
-struct StageGradient {
-  float *weights, *gamma, *beta;
-};
 // `stages`, `saved` and `gradients` have three elements each. With `gates`, squeeze-and-excitation is between depthwise
 // convolution and projection.
 void inverted_residual(const InvertedResidual& block, const float* x, const StageWeights* stages,

@@ -63,8 +63,14 @@ void pointwise_weight_gradient(const ConvShape& s, const float* x, const float* 
   sums.finish(add, dweights);
 }
 
-void pointwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
-                         const float* weights, const float* raw, const float* dy, float* dx, float* dweights) {
+namespace {
+
+// See pointwise_gradients. input_of(thread, row, rows) returns rows of the input; done(thread, row, rows) is called
+// after the same rows of `dx` were written.
+template <class InputOf, class Done>
+void gradients_of_blocks(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* weights,
+                         const float* raw, const float* dy, float* dx, float* dweights, const InputOf& input_of,
+                         const Done& done) {
   const int64_t in = s.channels, out = s.out_channels, block = block_rows(in, out) * out;
   const PackedWeights packed = PackedWeights::backward(weights, in, out);
   float* gradient_blocks = workspace(WorkspaceSlot::kOutputGradient, block * max_threads());
@@ -72,10 +78,35 @@ void pointwise_gradients(const ConvShape& s, const NormGradient& gradient, Activ
   for_blocks(s.input_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {
     float* gradient_block = gradient_blocks + thread * block;
     gradient.apply_rows(raw + row * out, dy + row * out, activation, rows, gradient_block);
-    if (dx != nullptr) packed.multiply(gradient_block, rows, dx + row * in);
-    sums.add(thread, x + row * in, gradient_block, rows);
+    if (dx != nullptr) {
+      packed.multiply(gradient_block, rows, dx + row * in);
+      done(thread, row, rows);
+    }
+    sums.add(thread, input_of(thread, row, rows), gradient_block, rows);
   });
   sums.finish(false, dweights);
+}
+
+}  // namespace
+
+void pointwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
+                         const float* weights, const float* raw, const float* dy, float* dx, float* dweights) {
+  const auto input_of = [&](int, int64_t row, int64_t) { return x + row * s.channels; };
+  gradients_of_blocks(s, gradient, activation, weights, raw, dy, dx, dweights, input_of, [](int, int64_t, int64_t) {});
+}
+
+void pointwise_gradients_between(const ConvShape& s, const NormGradient& gradient, Activation activation,
+                                 NormGradient& before, const KernelInput& x, const float* weights, const float* raw,
+                                 const float* dy, float* dx, float* dweights) {
+  const int64_t in = s.channels, buffer_size = block_rows(in, s.out_channels) * in;
+  float* buffers = workspace(WorkspaceSlot::kInputBlocks, buffer_size * max_threads());
+  const auto input_of = [&](int thread, int64_t row, int64_t rows) {
+    return x.normalized_rows(row, rows, in, buffers + thread * buffer_size);
+  };
+  const auto done = [&](int thread, int64_t row, int64_t rows) {
+    before.add_rows(thread, x.data + row * in, nullptr, dx + row * in, x.norm->activation(), rows, nullptr);
+  };
+  gradients_of_blocks(s, gradient, activation, weights, raw, dy, dx, dweights, input_of, done);
 }
 
 void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& s, const float* raw,

@@ -20,6 +20,10 @@ void pointwise_weight_gradient(const ConvShape& shape, const float* x, const flo
 // output; `dy`: the gradient of the norm's output. `dx` can be null.
 void pointwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
+// The same, where `x` is normalized, and fused with the first pass of `before`, the norm that computes x from x.data.
+void pointwise_gradients_between(const ConvShape& shape, const NormGradient& gradient, Activation activation,
+                                 NormGradient& before, const KernelInput& x, const float* weights, const float* raw,
+                                 const float* dy, float* dx, float* dweights);
 // The weights' gradient, fused with the first pass of `before`, the batch norm (with `activation`) that computes the
 // convolution's input from `raw`. `dy`: the gradient of the convolution's output.
 void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& shape, const float* raw,

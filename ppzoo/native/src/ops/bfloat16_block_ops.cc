@@ -71,7 +71,7 @@ std::vector<Tensor> inverted_residuals(const Tensor& x, const Tensors& weights, 
                                        const Integers& shortcuts, bool, const Floats& momenta, const Floats& epsilons) {
   const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts, kBfloat16);
   const auto stages =
-      stages_to_train(blocks, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
+      stages_to_train(shapes_of(blocks), weights, gammas, betas, running_means, running_variances, momenta, epsilons);
   Tensor y = empty_bfloat16(x, output_shape(blocks.back().shapes[2]));
   Tensor raw = empty_bfloat16(x, {raw_size(blocks)}), statistics = empty_float32(x, {statistics_size(blocks)});
   const auto saved = saved_blocks(blocks, data(raw), statistics.data<float>());
@@ -93,7 +93,7 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
   require_shape(raw, "convolutions' results", {raw_size(blocks)}, kBfloat16);
   require_shape(statistics, "statistics", {statistics_size(blocks)});
   require_output_shape(dy, "output gradient", blocks.back().shapes[2], kBfloat16);
-  StagesBackward backward(blocks, weights, gammas, betas);
+  StagesBackward backward(shapes_of(blocks), weights, gammas, betas);
   const Tensor dx = need_dx ? empty_like(x) : placeholder(x);
   // The backward pass only reads through the pointers to saved values.
   const auto saved =

@@ -4,8 +4,10 @@
 // Several inverted residuals in sequence are one operator because on small images a large part of a training step is
 // the time that PaddlePaddle needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's
 // arithmetic.
+#include <algorithm>
 #include <array>
 
+#include "kernels/conv_norm_sequence.h"
 #include "kernels/integer_math.h"
 #include "kernels/inverted_residual.h"
 #include "kernels/repvgg.h"
@@ -19,8 +21,6 @@ using namespace ppzoo::ops;
 using ppzoo::ConvShape;
 using ppzoo::InvertedResidual;
 
-constexpr int64_t kCacheLine = 16;  // elements
-
 // ---- inverted residuals
 
 int64_t output_size(const InvertedResidual& block) { return block.shapes[2].output_size(); }
@@ -33,16 +33,13 @@ struct SavedBlock {
   Value* output;
 };
 
-// The saved values of all blocks are in one tensor, since each PaddlePaddle tensor costs microseconds.
 template <class Value>
 std::vector<SavedBlock<Value>> saved_blocks(const std::vector<InvertedResidual>& blocks, Value* start) {
   std::vector<SavedBlock<Value>> results(blocks.size());
   for (size_t i = 0; i < blocks.size(); ++i) {
     for (size_t stage = 0; stage < kStages; ++stage) {
-      const int64_t channels = ppzoo::round_up(blocks[i].shapes[stage].out_channels, kCacheLine);
-      Value *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
-      results[i].stages[stage] = {raw, mean, inverse_std};
-      start = raw + ppzoo::round_up(ppzoo::saved_elements(blocks[i], static_cast<int>(stage)), kCacheLine);
+      const int64_t raw_size = ppzoo::saved_elements(blocks[i], static_cast<int>(stage));
+      results[i].stages[stage] = next_saved_stage(blocks[i].shapes[stage].out_channels, raw_size, start);
     }
     const bool is_last = i + 1 == blocks.size();
     results[i].output = is_last ? nullptr : start;
@@ -55,8 +52,8 @@ int64_t saved_size(const std::vector<InvertedResidual>& blocks) {
   int64_t size = 0;
   for (size_t i = 0; i < blocks.size(); ++i) {
     for (size_t stage = 0; stage < kStages; ++stage) {
-      size += 2 * ppzoo::round_up(blocks[i].shapes[stage].out_channels, kCacheLine);
-      size += ppzoo::round_up(ppzoo::saved_elements(blocks[i], static_cast<int>(stage)), kCacheLine);
+      const int64_t raw_size = ppzoo::saved_elements(blocks[i], static_cast<int>(stage));
+      size += saved_stage_size(blocks[i].shapes[stage].out_channels, raw_size);
     }
     if (i + 1 < blocks.size()) size += ppzoo::round_up(output_size(blocks[i]), kCacheLine);
   }
@@ -70,7 +67,7 @@ std::vector<Tensor> inverted_residuals(const Tensor& x, const Tensors& weights, 
                                        const Integers& shortcuts, bool, const Floats& momenta, const Floats& epsilons) {
   const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
   const auto stages =
-      stages_to_train(blocks, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
+      stages_to_train(shapes_of(blocks), weights, gammas, betas, running_means, running_variances, momenta, epsilons);
   Tensor y = empty_like(x, output_shape(blocks.back().shapes[2])), saved = empty_like(x, {saved_size(blocks)});
   const auto saved_values = saved_blocks(blocks, saved.data<float>());
   const float* input = x.data<float>();
@@ -89,7 +86,7 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
   const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
   require_shape(saved, "saved values", {saved_size(blocks)});
   require_output_shape(dy, "output gradient", blocks.back().shapes[2]);
-  StagesBackward backward(blocks, weights, gammas, betas);
+  StagesBackward backward(shapes_of(blocks), weights, gammas, betas);
   const Tensor dx = need_dx ? empty_like(x) : placeholder(x);
   const auto saved_values = saved_blocks(blocks, saved.data<float>());
   Tensor output_gradient = dy;
@@ -101,6 +98,74 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
                                        i > 0 || need_dx ? input_gradient.data<float>() : nullptr);
     output_gradient = input_gradient;
   }
+  return backward.gradients(dx);
+}
+
+// ---- convolutions with batch norm in sequence
+
+// `geometries`: nine numbers per stage.
+ppzoo::ConvNormSequence sequence_of(const Tensor& x, const Tensors& weights, const Integers& geometries,
+                                    const Integers& activations) {
+  const size_t count = activations.size();
+  require(count > 0, [] { return "stages: expected at least one"; });
+  require_count(weights.size(), count, "weights");
+  require_count(geometries.size(), kGeometry * count, "numbers of geometries");
+  require_axes(x, "input", 4);
+  ppzoo::ConvNormSequence sequence;
+  Shape shape = x.shape();
+  for (size_t i = 0; i < count; ++i) {
+    const auto geometry = geometries.begin() + static_cast<int64_t>(kGeometry * i);
+    const ConvShape convolution = conv_shape(shape, weights[i], Integers(geometry, geometry + kGeometry));
+    require(i == 0 || ppzoo::pointwise(convolution) || ppzoo::depthwise(convolution),
+            [] { return "stages: expected a 1x1 or depthwise convolution in each but the first"; });
+    sequence.shapes.push_back(convolution);
+    sequence.activations.push_back(activation_of(activations[i]));
+    shape = output_shape(convolution);
+  }
+  return sequence;
+}
+
+int64_t saved_size(const ppzoo::ConvNormSequence& sequence) {
+  int64_t size = 0;
+  for (const ConvShape& shape : sequence.shapes) size += saved_stage_size(shape.out_channels, shape.output_size());
+  return size;
+}
+
+template <class Value>
+std::vector<ppzoo::SavedStage<Value>> saved_stages(const ppzoo::ConvNormSequence& sequence, Value* start) {
+  std::vector<ppzoo::SavedStage<Value>> saved;
+  for (const ConvShape& shape : sequence.shapes) {
+    saved.push_back(next_saved_stage(shape.out_channels, shape.output_size(), start));
+  }
+  return saved;
+}
+
+std::vector<Tensor> conv_norm_sequence(const Tensor& x, const Tensors& weights, const Tensors& gammas,
+                                       const Tensors& betas, Tensors& running_means, Tensors& running_variances,
+                                       const Integers& geometries, const Integers& activations, bool,
+                                       const Floats& momenta, const Floats& epsilons) {
+  const auto sequence = sequence_of(x, weights, geometries, activations);
+  const auto stages =
+      stages_to_train(sequence.shapes, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
+  Tensor y = empty_like(x, output_shape(sequence.shapes.back())), saved = empty_like(x, {saved_size(sequence)});
+  ppzoo::conv_norm_sequence(sequence, x.data<float>(), stages.data(),
+                            saved_stages(sequence, saved.data<float>()).data(), y.data<float>());
+  return {y, saved};
+}
+
+std::vector<Tensor> conv_norm_sequence_gradient(const Tensor& x, const Tensors& weights, const Tensors& gammas,
+                                                const Tensors& betas, const Tensor& saved, const Tensor& dy,
+                                                const Integers& geometries, const Integers& activations, bool need_dx,
+                                                const Floats&, const Floats&) {
+  const auto sequence = sequence_of(x, weights, geometries, activations);
+  require_shape(saved, "saved values", {saved_size(sequence)});
+  require_output_shape(dy, "output gradient", sequence.shapes.back());
+  StagesBackward backward(sequence.shapes, weights, gammas, betas);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  Tensor scratch = empty_like(x, {std::max<int64_t>(1, ppzoo::gradient_scratch_size(sequence))});
+  ppzoo::conv_norm_sequence_gradients(sequence, x.data<float>(), backward.stages.data(),
+                                      saved_stages(sequence, saved.data<float>()).data(), dy.data<float>(),
+                                      backward.to.data(), need_dx ? dx.data<float>() : nullptr, scratch.data<float>());
   return backward.gradients(dx);
 }
 
@@ -286,7 +351,7 @@ std::vector<Tensor> inverted_residual_se(const Tensor& x, const Tensors& weights
                                          const Floats& epsilons, int activation, int gate, float slope, float offset) {
   const auto blocks = blocks_of(x, weights, geometry, activations, {shortcut});
   const auto stages =
-      stages_to_train(blocks, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
+      stages_to_train(shapes_of(blocks), weights, gammas, betas, running_means, running_variances, momenta, epsilons);
   const auto block = squeeze_excite_block(output_shape(blocks[0].shapes[1]), squeeze, squeeze_bias, excite, excite_bias,
                                           activation, gate, slope, offset);
   const int64_t residual_size = saved_size(blocks);
@@ -312,7 +377,7 @@ std::vector<Tensor> inverted_residual_se_gradient(const Tensor& x, const Tensors
   const int64_t residual_size = saved_size(blocks);
   require_shape(saved, "saved values", {residual_size + block.saved_size()});
   require_output_shape(dy, "output gradient", blocks[0].shapes[2]);
-  StagesBackward backward(blocks, weights, gammas, betas);
+  StagesBackward backward(shapes_of(blocks), weights, gammas, betas);
   Tensor dx = need_dx ? empty_like(x) : placeholder(x);
   Tensor dsqueeze = empty_like(squeeze), dsqueeze_bias = empty_like(squeeze_bias);
   Tensor dexcite = empty_like(excite), dexcite_bias = empty_like(excite_bias);
@@ -346,6 +411,22 @@ PD_BUILD_GRAD_OP(ppzoo_inverted_residuals)
             "need_dx: bool", "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(inverted_residuals_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residuals, "X");
+
+PD_BUILD_OP(ppzoo_conv_norm_sequence)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance")})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_sequence));
+PD_BUILD_GRAD_OP(ppzoo_conv_norm_sequence)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta"))})
+    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_sequence_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_sequence, "X");
 
 PD_BUILD_OP(ppzoo_repvgg)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),

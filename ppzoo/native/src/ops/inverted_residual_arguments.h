@@ -8,22 +8,11 @@
 #include "kernels/pointwise.h"
 #include "ops/common.h"
 #include "ops/layer_arguments.h"
+#include "ops/stage_arguments.h"
 
 namespace ppzoo::ops {
 
-using Tensors = std::vector<Tensor>;
-using Integers = std::vector<int>;
-using Floats = std::vector<float>;
-
-constexpr size_t kStages = 3, kGeometry = 9;  // per block: convolutions; numbers of the depthwise one's geometry
-
-// The lists of an operator have one element per stage: of the first block, of the second, ...
-inline void require_count(size_t received, size_t expected, const char* name) {
-  require(received == expected, [&] {
-    return "inverted residuals: expected " + std::to_string(expected) + " " + name + ", got " +
-           std::to_string(received);
-  });
-}
+constexpr size_t kStages = 3;  // convolutions of a block
 
 // `weights`, `geometry` (of the depthwise convolution) and `activations` are those of one block.
 inline InvertedResidual block_of(Shape shape, const Tensor* weights, const Integers& geometry, const int* activations,
@@ -72,54 +61,11 @@ inline std::vector<InvertedResidual> blocks_of(const Tensor& x, const Tensors& w
   return blocks;
 }
 
-// The weights and norms of all stages in the forward pass, which updates the running statistics.
-inline std::vector<StageWeights> stages_to_train(const std::vector<InvertedResidual>& blocks, const Tensors& weights,
-                                                 const Tensors& gammas, const Tensors& betas, Tensors& running_means,
-                                                 Tensors& running_variances, const Floats& momenta,
-                                                 const Floats& epsilons) {
-  for (const size_t count : {gammas.size(), betas.size(), running_means.size(), running_variances.size()}) {
-    require_count(count, weights.size(), "norms");
-  }
-  require_count(momenta.size(), weights.size(), "momenta");
-  require_count(epsilons.size(), weights.size(), "epsilons");
-  std::vector<StageWeights> stages;
-  for (size_t k = 0; k < weights.size(); ++k) {
-    const int64_t channels = blocks[k / kStages].shapes[k % kStages].out_channels;
-    stages.push_back({weights[k].data<float>(), norm_parameters(channels, gammas[k], betas[k], running_means[k],
-                                                                running_variances[k], momenta[k], epsilons[k])});
-  }
-  return stages;
+// The convolutions of all blocks in sequence.
+inline std::vector<ConvShape> shapes_of(const std::vector<InvertedResidual>& blocks) {
+  std::vector<ConvShape> shapes;
+  for (const InvertedResidual& block : blocks) shapes.insert(shapes.end(), block.shapes.begin(), block.shapes.end());
+  return shapes;
 }
-
-// The weights and norms of all stages in the backward pass, and the tensors for their gradients.
-struct StagesBackward {
-  std::vector<StageWeights> stages;
-  std::vector<StageGradient> to;
-  Tensors dweights, dgammas, dbetas;
-
-  StagesBackward(const std::vector<InvertedResidual>& blocks, const Tensors& weights, const Tensors& gammas,
-                 const Tensors& betas) {
-    require_count(gammas.size(), weights.size(), "norms");
-    require_count(betas.size(), weights.size(), "norms");
-    for (size_t k = 0; k < weights.size(); ++k) {
-      const Tensor &weight = weights[k], &gamma = gammas[k];
-      const int64_t channels = blocks[k / kStages].shapes[k % kStages].out_channels;
-      require_shape(gamma, "scale of the norm", {channels});
-      require_shape(betas[k], "offset of the norm", {channels});
-      Tensor dweight = empty_like(weight), dgamma = empty_like(gamma), dbeta = empty_like(gamma);
-      stages.push_back(
-          {weight.data<float>(), {gamma.data<float>(), betas[k].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
-      to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
-      dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
-    }
-  }
-
-  // All gradients in the order of the gradient operator's outputs.
-  Tensors gradients(const Tensor& dx) const {
-    Tensors all{dx};
-    for (const auto* group : {&dweights, &dgammas, &dbetas}) all.insert(all.end(), group->begin(), group->end());
-    return all;
-  }
-};
 
 }  // namespace ppzoo::ops
