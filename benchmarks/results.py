@@ -38,8 +38,8 @@ HEADERS = {
     "zh": "| 训练配置 | 网络 | 轮数 | Top-1（均值 ± 标准差） | 最低 | 最高 | 随机种子 | 秒 |",
 }
 MEASURED = {
-    "en": "Measured on {date:%d %B %Y}: {processor}, {cores} cores, {versions} (code {code}).",
-    "zh": "测试于 {date:%Y-%m-%d}：{processor}，{cores} 核，{versions}（代码 {code}）。",
+    "en": "Measured on {date:%d %B %Y}: {processor}, {cores} cores, {versions} (digest of its code: {code}).",
+    "zh": "测试于 {date:%Y-%m-%d}：{processor}，{cores} 核，{versions}（代码摘要 {code}）。",
 }
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 RECORDS = "runs.jsonl"
@@ -100,7 +100,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, help="for a short check: replaces the number of epochs of each recipe")
-    parser.add_argument("--work", default="output/results", metavar="FOLDER", help="runs and their records")
+    parser.add_argument("--work", default="output/results", metavar="FOLDER", help="for the runs and runs.jsonl")
     return parser.parse_args()
 
 

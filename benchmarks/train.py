@@ -265,7 +265,7 @@ def main() -> None:
         metavar="PYTHON",
         help="also run PyTorch: the Python interpreter of an environment with torch, torchvision and timm",
     )
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="(default: float32)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="default: float32")
     parser.add_argument("--compile", action="store_true", help="also run torch.compile")
     parser.add_argument("--measure", choices=["ppzoo", "ppzoo32", "paddle", *TORCH], help=argparse.SUPPRESS)
     comparison.add_output_arguments(parser)
