@@ -5,10 +5,10 @@
 
 - "inference" is `Predictor.predict` of one uint8 image of the input size, with engine "auto" (the engine is chosen
   before the first round): normalization, network and postprocessing.
-- "training" is a training step with a batch of --batch images divided by that number, as in benchmarks/train.py.
+- "training" is the time of a training step with --batch images, divided by that number, as in benchmarks/train.py.
 
 Each value is the median of --rounds separate processes, each of which warms up and reports its median time. It is
-recorded in `records.jsonl` in the working folder as soon as it is measured. Started again, the program skips what is
+recorded in `records.jsonl` in the folder --work as soon as it is measured. Started again, the program skips what is
 recorded for the same version of the code and the same batch. A measurement that fails (for example for lack of memory)
 is reported, and the program continues with the next one; it ends with exit status 1.
 
@@ -77,7 +77,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--architectures", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="NAME")
     parser.add_argument("--batch", type=int, default=8, help="images per training step (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="processes per measurement (default: %(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("output/architectures"), metavar="FOLDER", help="the records")
+    parser.add_argument(
+        "--work", type=Path, default=Path("output/architectures"), metavar="FOLDER", help="folder for records.jsonl"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the values to this file")
     parser.add_argument("--measure", choices=["export", *MEASUREMENTS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -7,11 +7,11 @@
 - "decode" reads, decodes and prepares the same images in the same worker processes, without a network.
 - "engine" runs the network on as many prepared images, in the same batches.
 
-All of them use all cores. "overlap" is the slower of "decode" and "engine" divided by "infer": 1 if the faster one
-costs nothing. On a CPU both share the cores, and "infer" has to do the work of both: "efficiency" is the
-sum of "decode" and "engine" divided by "infer". "processor time" is the same with the processor time of all processes,
-which other programs on the machine influence least: 1 if reading, copying and writing cost nothing beyond "decode" and
-"engine". Each round runs all three.
+All of them use all cores. "overlap" is the longer time of "decode" and "engine", divided by that of "infer": 1 if the
+other one adds no time. On a CPU both share the cores, and "infer" has to do the work of both: "efficiency" is the sum
+of the times of "decode" and "engine", divided by that of "infer". "processor time" is "efficiency" computed from the
+processor time of all processes, which other programs on the machine influence least: 1 if "infer" does nothing in
+addition to "decode" and "engine". Each round runs all three.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="a folder of JPEG images")
     parser.add_argument("--case", action="append", help="NETWORK:SIZE, can be repeated (default: 2 cases)")
-    parser.add_argument("--engine", default="auto", help="as of ppzoo.Predictor (default: auto)")
+    parser.add_argument("--engine", default="auto", help="the engine of ppzoo.Predictor (default: auto)")
     comparison.add_output_arguments(parser)
     options = parser.parse_args()
     columns = {"network:size": 26, "infer": 9, "decode": 9, "engine": 9}

@@ -9,7 +9,8 @@ Assumptions:
 - A transfer is a ring all-reduce (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
   workstations", 2009): for P processes 2 (P - 1) messages in sequence, each of 1/P of the bucket. A message takes the
   latency plus its size divided by the bandwidth. All links are equal and not shared with others.
-- Processes wait for each other in each step, only for gradients; reading and evaluation are not included.
+- In each step, processes wait for the gradients of the others, and for nothing else. Reading images and evaluation are
+  not included.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def step_seconds(profile: StepProfile, cluster: Cluster, processes: int, seed: i
 
 
 def efficiency(profile: StepProfile, cluster: Cluster, processes: int) -> float:
-    """Return the images per second and process, divided by those of a process without others that is never slow."""
+    """Return the images per second of each process, divided by those of a single process that is never slow."""
     return (profile.computed + profile.update) / step_seconds(profile, cluster, processes)
 
 

@@ -1,14 +1,15 @@
-"""Compare a student that is distilled with the same student alone, on the included Fashion-MNIST, for several seeds.
+"""Compare a student trained by distillation with the same student trained without a teacher, for several seeds.
 
     python benchmarks/distillation.py --folder distillation
     python benchmarks/distillation.py --folder distillation --seeds 1 2 3 --epochs 15
 
-The teacher, PPLCNet_x0_5 with a stride of 8 instead of 32, is trained once for 20 epochs. The student, PPLCNet_x0_25,
-is trained with the labels alone, and with 0.9 times the divergence from the teacher (temperature 4) and 0.1 times the
-cross entropy with the labels. Everything else is the same: images of 32 x 32 pixels, epochs, learning rate, and for
-each seed the order and the augmentation of the images. The accuracy is that after the last epoch, so that no epoch is
-selected with the evaluation data. The exit status is 1 unless the mean gain exceeds the standard deviation and the
-range of the student alone. Runs that are finished in the folder are not repeated.
+The images are those of Fashion-MNIST that ppzoo includes. The teacher, PPLCNet_x0_5 with a total stride of 8 instead
+of 32, is trained once for 20 epochs. The student, PPLCNet_x0_25, is trained twice: with the cross entropy of the labels
+("alone"), and with 0.9 times the divergence from the teacher (temperature 4) plus 0.1 times this cross entropy
+("distilled"). Everything else is the same: images of 32 x 32 pixels, epochs, learning rate, and for each seed the order
+and the augmentation of the images. The accuracy is that after the last epoch, so that no epoch is selected with the
+evaluation data. "gain" is the difference of the two accuracies. The exit status is 1 unless the mean gain exceeds both
+the standard deviation and the range of the accuracies of "alone". Finished runs in the folder are not repeated.
 """
 
 from __future__ import annotations

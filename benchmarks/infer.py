@@ -1,4 +1,4 @@
-"""Time of `Predictor.predict` from decoded images, compared with ONNX Runtime and OpenVINO on ready input tensors.
+"""Time of `Predictor.predict` from decoded images, compared with ONNX Runtime and OpenVINO on prepared tensors.
 
     python benchmarks/infer.py                                  # the cases of docs/performance.md
     python benchmarks/infer.py --case MobileNetV3_small_x1_0:8 --image 640x480
@@ -11,7 +11,8 @@
 - "openvino-default" is OpenVINO with its default precision: bfloat16 where the processor supports it.
 
 Each round runs every implementation once, each in a separate process that warms up and reports the median time of a
-batch. The last column is the time of the faster float32 session divided by ppzoo's, computed within each round.
+batch. The last column is the shorter time of "onnxruntime" and "openvino", divided by that of "ppzoo" and computed
+within each round.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def main() -> None:
         print(measure(options.measure, options.folder, int(options.case[0].split(":")[1]), options.image))
         return
     columns = {"network:batch": 26, **dict.fromkeys(IMPLEMENTATIONS, 9)}
-    table = comparison.Table(columns | {"faster session / ppzoo": comparison.RATIO_WIDTH})
+    table = comparison.Table(columns | {"faster of the two / ppzoo": comparison.RATIO_WIDTH})
     cases = {}
     for case in options.case or CASES:
         results = cases[case] = compare(case, options.pairs, options.image)

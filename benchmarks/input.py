@@ -8,15 +8,16 @@
 PaddleClas's operators are reimplemented here, unless --peer is given. The pipeline decodes JPEGs from memory, applies a
 random resized crop, a random flip and normalization, and stacks 32 images into one N x C x H x W array. Each round runs
 every implementation once, each in a separate process on the same core with the same environment variables. A process
-warms up and then reports the median over its batches, of the time that it computed.
+warms up and then reports its images per second, computed from the median processor time of its batches.
 
 - libjpeg-turbo: decodes the complete JPEGs to RGB and does nothing else (simplejpeg; without it, OpenCV)
-- ppzoo: the same pixels as PaddleClas; of each JPEG, only the part is decoded that the crop needs
-- complete: the same without decoding in part (PPZOO_NATIVE=off)
+- ppzoo: the same pixels as PaddleClas; of each JPEG, only the part that the crop needs is decoded
+- complete: the same, but the complete JPEGs are decoded (PPZOO_NATIVE=off)
 - reduced 0.5: `DecodeImage: {reduced: 0.5}` decodes at a reduced size where that leaves at least half a decoded pixel
   per output pixel in each direction; reduced 0.25: at least a quarter. Their pixels differ.
-- cached: epochs after the first with `dataset.cache: memory` or `disk`, which then contains the decoded images
-- cached at 224: the same with ResizeImage and CropImage instead of the random crop, so that it contains 224 x 224
+- cached: epochs after the first one with `dataset.cache: memory` or `disk`; the cache contains the decoded images
+- cached at 224: the same with ResizeImage and CropImage instead of the random crop, so that the cache contains
+  images of 224 x 224 pixels
 
 The table shows medians in images/s, and their ratios with the range.
 """

@@ -3,7 +3,7 @@
     python benchmarks/loggers.py                        # five rounds of three epochs of the README's first training
     python benchmarks/loggers.py --config FILE --epochs 5 --loggers visualdl,tensorboard
 
-Both trainings run at the same time, each on a separate core, so that changes of the machine's speed concern both.
+Both trainings run at the same time, each on a separate core, so that changes of the machine's speed affect both.
 A round runs them twice, the second time with the cores exchanged; its ratio is the geometric mean of the two. Times
 are those of complete commands. Linux only, at least two cores.
 """
@@ -45,7 +45,7 @@ def run_simultaneously(config: str, epochs: int, loggers: str, cores: tuple[int,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="mobilenet_v2_x0_5", help="what to train (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=3, help="epochs of each training (default: %(default)s)")
     parser.add_argument("--loggers", default="visualdl", help="separated by commas (default: %(default)s)")
     comparison.add_output_arguments(parser)
     options = parser.parse_args()

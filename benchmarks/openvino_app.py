@@ -10,7 +10,7 @@ export with the format openvino. Needs `ppzoo[openvino,onnxruntime]`.
   them, runs the network, and returns classes, scores and labels.
 - "app" is `benchmark_app` on the exported OpenVINO model with random tensors, without preprocessing and
   postprocessing: one synchronous request of the same batch size; for several images also asynchronous requests of one
-  image each, its default. The faster one counts. The layers that int8 leaves in float run in float32 in both.
+  image each, which is its default. The faster one is used. The layers that int8 leaves in float run in float32 in both.
 
 The last column is ppzoo's throughput divided by that of "app", computed within each round.
 """

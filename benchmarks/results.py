@@ -3,8 +3,9 @@
     python benchmarks/results.py                                  # all recipes, seeds 1, 2, 3; writes both pages
     python benchmarks/results.py --recipes lenet --seeds 1 --epochs 1    # a short check: prints the table only
 
-Each run is recorded in `runs.jsonl` in the working folder as soon as it is finished. Started again, the program skips
-the recorded runs and resumes an interrupted one. Runs of other epochs or of another version of the code are not used.
+Each run is recorded in `runs.jsonl` in the folder --work as soon as it is finished. Started again, the program skips
+the recorded runs and resumes an interrupted one. Runs with another number of epochs or another version of the code are
+not used.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ HEADERS = {
     "zh": "| 训练配置 | 网络 | 轮数 | Top-1（均值 ± 标准差） | 最低 | 最高 | 随机种子 | 秒 |",
 }
 MEASURED = {
-    "en": "Measured on {date:%d %B %Y}: {processor}, {cores} cores, {versions} (code {code}).",
-    "zh": "测试于 {date:%Y-%m-%d}：{processor}，{cores} 核，{versions}（代码 {code}）。",
+    "en": "Measured on {date:%d %B %Y}: {processor}, {cores} cores, {versions} (digest of its code: {code}).",
+    "zh": "测试于 {date:%Y-%m-%d}：{processor}，{cores} 核，{versions}（代码摘要 {code}）。",
 }
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 RECORDS = "runs.jsonl"
@@ -91,15 +92,15 @@ def main() -> None:
             write_page(page, make_table(chosen, language))
             print(f"wrote {page}")
     else:
-        print("the pages are unchanged: they are only written for all recipes with their own number of epochs")
+        print("the pages are unchanged: they are only written for all recipes, without --epochs")
 
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, help="for a short check, instead of the number of each recipe")
-    parser.add_argument("--work", default="output/results", metavar="FOLDER", help="runs and their records")
+    parser.add_argument("--epochs", type=int, help="for a short check: replaces the number of epochs of each recipe")
+    parser.add_argument("--work", default="output/results", metavar="FOLDER", help="for the runs and runs.jsonl")
     return parser.parse_args()
 
 

@@ -1,18 +1,18 @@
 """Training on several processes: measured on this machine, and simulated for clusters of up to 1,024 processes.
 
-    python benchmarks/scaling.py                                        # CASES, 2 and 3 processes
+    python benchmarks/scaling.py                      # MobileNetV2_x0_5 and ResNet18 at 64 pixels, 2 and 3 processes
     python benchmarks/scaling.py --case ResNet50:224:8 --processes 2    # another network
 
 The first table compares N processes, each with an equal share of the cores, with one process that has all cores and
-the batches of all. `waiting` is the part of a step in which a process waits for gradients of the others, `overlap` the
-speedup of averaging gradients during the backward pass, instead of after it. N processes make steps of the three kinds
-(averaging during, after, and not at all) in turn.
+the batches of all. `waiting` is the part of a step in which a process waits for gradients of the others. `overlap` is
+the speedup of averaging gradients during the backward pass instead of after it. To measure this, the N processes run
+steps of three kinds in turn: with averaging during the backward pass, after it, and without averaging.
 
 `measured / model` compares the steps with those of the model in cluster_model.py. Its inputs are the step without
 averaging and the time of single all-reduces, measured with the same number of processes.
 
 The second table is the model's efficiency for the clusters of --clusters (default: clusters.csv, whose values are
-typical ones, not measured).
+typical ones, not measured): the images per second of each process, divided by those of a single process.
 """
 
 from __future__ import annotations
@@ -221,10 +221,16 @@ def print_simulated(profiles: dict[str, StepProfile], clusters: list[Cluster]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH per process, can be repeated")
-    parser.add_argument("--processes", type=int, nargs="+", default=[2, 3], help="(default: 2 3)")
+    parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH of a process, can be repeated")
+    parser.add_argument("--processes", type=int, nargs="+", default=[2, 3], help="numbers of processes (default: 2 3)")
     parser.add_argument("--steps", type=int, default=10, help="timed steps per process (default: 10)")
-    parser.add_argument("--clusters", type=Path, default=Path(__file__).with_name("clusters.csv"), metavar="FILE")
+    parser.add_argument(
+        "--clusters",
+        type=Path,
+        default=Path(__file__).with_name("clusters.csv"),
+        metavar="FILE",
+        help="latency and bandwidth of each cluster, and how often processes are slow (default: clusters.csv)",
+    )
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     comparison.add_output_arguments(parser)
     options = parser.parse_args()

@@ -54,11 +54,11 @@ def resident_megabytes(pid: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("export")
-    parser.add_argument("image", type=Path)
-    parser.add_argument("--seconds", type=int, default=30)
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--engine", default="auto")
+    parser.add_argument("export", help="the folder of an export")
+    parser.add_argument("image", type=Path, help="the image file that each request sends")
+    parser.add_argument("--seconds", type=int, default=30, help="duration of the load (default: 30)")
+    parser.add_argument("--connections", type=int, default=64, help="open at the same time (default: 64)")
+    parser.add_argument("--engine", default="auto", help="the engine of ppzoo.Predictor (default: auto)")
     options = parser.parse_args()
     image = options.image.read_bytes()
 

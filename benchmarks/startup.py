@@ -3,7 +3,8 @@
     python benchmarks/startup.py                        # the first training of the README
     python benchmarks/startup.py --config FILE
 
-Each round measures both. The native operators are compiled before the first round, and all files are in the page cache.
+Each round measures both. Before the first round, the native operators are compiled, and all files are read once, so
+that they are in the page cache.
 The difference between the two is ppzoo's part: restarting the process with the environment variables that PaddlePaddle
 needs, its own imports, the configuration, data, network, optimizer, the trial run of the network, and the first step.
 """

@@ -1,12 +1,13 @@
-"""Compare the logits of timm's networks with those of the networks that `ppzoo convert` makes of their weights.
+"""Compare the logits of timm's networks with those of ppzoo's networks with the weights that `ppzoo convert` writes.
 
     python benchmarks/torch_import.py --torch /path/to/env/bin/python                  # all networks
     python benchmarks/torch_import.py --torch /path/to/env/bin/python --case lcnet_100:PPLCNet_x1_0
 
 Weights, running statistics and learnable scales are random. PyTorch runs in a separate process, so that it need not be
-installed in the environment of ppzoo. The difference is the largest one of the logits, divided by the largest logit;
-the second column is the same quotient for the logits of two images, which shows how far the logits depend on the image.
-The exit status is 1 if a difference exceeds 1e-4, or if a conversion is rejected whose network ppzoo should support.
+installed in the environment of ppzoo. "difference" is the max. absolute difference of the logits, divided by the
+largest absolute logit. "between images" is the same quotient for the logits of two images of timm's network: it shows
+how much the logits depend on the image.
+The exit status is 1 if a difference exceeds 1e-4, or if ppzoo rejects a conversion that it should support.
 """
 
 from __future__ import annotations

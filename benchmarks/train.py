@@ -1,11 +1,11 @@
 """Time of a training step with ppzoo's native operators, plain PaddlePaddle, and PyTorch in channels-last.
 
-    python benchmarks/train.py                                   # all networks of CASES
+    python benchmarks/train.py                                   # all cases in the list CASES below
     python benchmarks/train.py --case MobileNetV2_x0_5:64:64 --pairs 7 --torch /path/to/env/bin/python
 
 Each round runs every implementation once, each in a separate process with the same environment variables. A process
 warms up and then reports the median time of its steps. Speedups are computed within each round, so that changes of the
-machine's speed between rounds do not favor any implementation. The table shows medians; speedups have their range.
+machine's speed between rounds do not favor any implementation. The table shows medians, and the range of speedups.
 
 PyTorch uses its fused optimizer. `--compile` also measures `torch.compile`; the table is followed by the time of its
 first step, which includes the compilation.
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument(
         "--case",
         action="append",
-        help="NETWORK:PIXELS:BATCH, can be repeated (default: CASES)",
+        help=f"NETWORK:PIXELS:BATCH, can be repeated (default: {len(CASES)} cases)",
     )
     parser.add_argument("--steps", type=int, default=5, help="timed steps per process (default: 5)")
     parser.add_argument(
@@ -265,7 +265,7 @@ def main() -> None:
         metavar="PYTHON",
         help="also run PyTorch: the Python interpreter of an environment with torch, torchvision and timm",
     )
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="(default: float32)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="default: float32")
     parser.add_argument("--compile", action="store_true", help="also run torch.compile")
     parser.add_argument("--measure", choices=["ppzoo", "ppzoo32", "paddle", *TORCH], help=argparse.SUPPRESS)
     comparison.add_output_arguments(parser)

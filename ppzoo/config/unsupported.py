@@ -130,7 +130,7 @@ IGNORED_KEYS = {
 
 ATTENTION = (
     "; name the network inside it (such as ResNet34) with its return_patterns, and replace AFDLoss by"
-    " DistillationPairLoss with base_loss_name AFDLoss, which has the linear transforms"
+    " DistillationPairLoss with base_loss_name AFDLoss, which contains the linear layers"
 )
 OF_RETRIEVAL = "; it is for retrieval, and ppzoo trains classifiers"
 NO_NETWORK = "; ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists"
