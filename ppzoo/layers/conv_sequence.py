@@ -13,18 +13,21 @@ from ppzoo.layers.native_layers import fusable, is_plain
 from ppzoo.native import operators
 
 
-def conv_sequence(convolutions: Sequence[ConvBNLayer], x: Tensor) -> Tensor:
-    """Return the convolutions in sequence, computed by one operator where that is possible.
+def conv_sequence(convolutions: Sequence[ConvBNLayer], x: Tensor, *, shortcut: bool = False) -> Tensor:
+    """Return the convolutions in sequence, plus x with `shortcut`, computed by one operator where that is possible.
 
     Args:
-        convolutions: only 1x1 and depthwise ones after the first are computed by one operator.
+        convolutions: at least one. One operator computes them if those after the first are 1x1 or depthwise, and, with
+            a shortcut, if the last one has no activation.
     """
     stages = fusable_stages(convolutions, x) if native.supports(x) else None
-    if stages is not None and operators.is_conv_norm_sequence(stages):
-        return operators.conv_batch_norm_sequence(x, stages)
-    for convolution in convolutions:
-        x = convolution(x)
-    return x
+    if stages is not None and operators.is_conv_norm_sequence(stages, shortcut):
+        return operators.conv_batch_norm_sequence(x, stages, shortcut)
+    *first, last = convolutions
+    y = x
+    for convolution in first:
+        y = convolution(y)
+    return last(y, x if shortcut else None)
 
 
 class SeparableBlocks(nn.Sequential):

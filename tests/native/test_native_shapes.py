@@ -76,7 +76,7 @@ CALLS = {
         paddle.rand([2, 6, 5, 4]),
         [paddle.rand([16, 4, 3, 3]), paddle.rand([16, 1, 3, 3]), paddle.rand([4, 16, 1, 1])],
         *map(list, zip(*(norm(channels) for channels in (16, 16, 4)), strict=True)),
-        *(GEOMETRY + DEPTHWISE + POINTWISE, [1, 3, 0], True, [0.9] * 3, [1e-5] * 3),
+        *(GEOMETRY + DEPTHWISE + POINTWISE, [1, 3, 0], True, True, [0.9] * 3, [1e-5] * 3),
     ],
     "repvgg": lambda: [
         *(paddle.rand([2, 6, 5, 8]), [paddle.rand([8, 8, 3, 3]), paddle.rand([8, 8, 1, 1])]),

@@ -6,13 +6,16 @@
 // AVX-512) stays in the L1 cache while all tiles of rows pass.
 //
 // gemm reads b packed (gemm.h); gemm_transposed reads both factors as they are, since its depth is the number of pixels
-// and each element of b is used for only few rows. Nothing here is parallel: callers distribute blocks of rows.
+// and each element of b is used for only few rows. Only pack_panels is parallel (over panels): callers of the products
+// distribute blocks of rows.
 #include "kernels/gemm.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
+
+#include "kernels/parallel.h"
 
 namespace ppzoo {
 namespace {
@@ -71,25 +74,35 @@ int64_t tile_rows(int64_t count) {
   return (count + tiles - 1) / tiles;
 }
 
+int64_t panels_of(int64_t columns) { return (columns + kPanelColumns - 1) / kPanelColumns; }
+
+// Packs `length` rows of `filled` columns.
+void pack_panel(const float* b, int64_t row_step, int64_t column_step, int64_t length, int64_t filled, float* panel) {
+  const int64_t width = round_up(filled, kLanes);
+  for (int64_t k = 0; k < length; ++k, panel += width) {
+    const float* from = b + k * row_step;
+    if (column_step == 1) {
+      std::memcpy(panel, from, sizeof(float) * filled);
+    } else {
+      for (int64_t j = 0; j < filled; ++j) panel[j] = from[j * column_step];
+    }
+    std::fill(panel + filled, panel + width, 0.0f);
+  }
+}
+
 }  // namespace
 
 void pack_panels(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels) {
-  for (int64_t start = 0; start < depth; start += kDepthBlock) {
-    const int64_t end = std::min(start + kDepthBlock, depth);
-    for (int64_t column = 0; column < columns; column += kPanelColumns) {
-      const int64_t width = std::min(kPanelColumns, round_up(columns - column, kLanes));
-      const int64_t filled = std::min(width, columns - column);
-      for (int64_t k = start; k < end; ++k, panels += width) {
-        const float* from = b + k * row_step + column * column_step;
-        if (column_step == 1) {
-          std::memcpy(panels, from, sizeof(float) * filled);
-        } else {
-          for (int64_t j = 0; j < filled; ++j) panels[j] = from[j * column_step];
-        }
-        std::fill(panels + filled, panels + width, 0.0f);
-      }
+  constexpr int64_t kCost = 4;  // of an element, in the unit of parallel_for's `work`
+  const int64_t count = panels_of(columns), blocks = (depth + kDepthBlock - 1) / kDepthBlock;
+  parallel_for(blocks * count, kCost * depth * columns, [&](int, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t start = i / count * kDepthBlock, column = i % count * kPanelColumns;
+      const int64_t length = std::min(kDepthBlock, depth - start), filled = std::min(kPanelColumns, columns - column);
+      pack_panel(b + start * row_step + column * column_step, row_step, column_step, length, filled,
+                 panels + packed_offset(start, column, depth, columns));
     }
-  }
+  });
 }
 
 void gemm(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,

@@ -1,4 +1,4 @@
-// Single-threaded matrix products, small enough to be fused into loops over the rows of channels-last tensors.
+// Matrix products on the calling thread, small enough to be fused into loops over the rows of channels-last tensors.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ inline int64_t packed_offset(int64_t k, int64_t column, int64_t depth, int64_t c
   const int64_t width = left < kPanelColumns ? left : kPanelColumns;
   return start * round_up(columns, kLanes) + panel * length + (k - start) * width + (column - panel);
 }
-// Packs a matrix whose element (k, j) is b[k * row_step + j * column_step].
+// Packs, in parallel, a matrix whose element (k, j) is b[k * row_step + j * column_step].
 void pack_panels(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels);
 
 // c (rows x columns) = a (rows x depth) b, or with `add` c += a b. b is packed; consecutive rows of a and c are a_step
