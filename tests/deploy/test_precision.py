@@ -148,7 +148,7 @@ def test_bfloat16(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int4"}, "precision: expected auto, float32, bfloat16, int8, got 'int4'"),
+        ({"precision": "int4"}, "precision: expected one of auto, float32, bfloat16, int8, got 'int4'"),
         ({"precision": "int8", "engine": "paddle"}, "precision: expected engine onnxruntime or openvino for int8"),
         ({"precision": "bfloat16", "engine": "onnxruntime"}, "precision: expected engine openvino for bfloat16"),
         ({"images": ["a.png"]}, "images: expected precision='auto' with images, got None"),
