@@ -84,7 +84,7 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
     """Load the network of a configuration.
 
     Args:
-        image_count: decides whether an export of the network, which is faster, pays off.
+        image_count: number of images; for many of them the network is exported, since an export predicts faster.
         top: number of classes per prediction; by default that of `Infer.PostProcess`.
     """
     config = add_classes_of_run(config)

@@ -61,6 +61,9 @@ class Parser(argparse.ArgumentParser):
             complete = " ".join([cut, *unknown])
             shown = "'KEY.PATH=VALUE'" if _open_brackets(complete) else shlex.quote(one_line(complete))
             return f"; put quotes around a value of -o that contains spaces: -o {shown}"
+        without_value = next((text for text in getattr(parsed, "override", []) if "=" not in text), None)
+        if without_value is not None and not unknown[0].startswith(("-", "=")):
+            return f"; write -o {without_value}={unknown[0]}"
         if has_override and unknown[0].startswith("="):
             return "; write -o KEY.PATH=VALUE without spaces around ="
         key = next((text.lstrip("-") for text in unknown if _KEY_WITHOUT_OPTION.match(text)), None)

@@ -59,7 +59,7 @@ def _assign(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int
     """
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or ":" in parts[0]:
         raise ConfigError(f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, got {assignment!r:.200}")
     if len(parts) > MAX_DEPTH:
         raise ConfigError(f"-o {path.strip():.60}...: expected a path of at most {MAX_DEPTH} keys, got {len(parts)}")

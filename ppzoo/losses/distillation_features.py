@@ -126,7 +126,7 @@ def _build_layers(name: str, options: dict[str, Any]) -> nn.Layer:
         ConfigError: an option of another base loss, a missing option, or a list instead of a number or vice versa.
     """
     if name not in BASES:
-        raise ConfigError(f"base_loss_name: expected {', '.join(BASES)}, got {name!r}")
+        raise ConfigError(f"base_loss_name: expected one of {', '.join(BASES)}, got {name!r}")
     parameters = inspect.signature(BASES[name].__init__).parameters
     for option, value in options.items():
         if option not in parameters:

@@ -234,6 +234,14 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
             ["lr-find", "-c", "lenet", "--output", "model.onnx"],
             "--output: expected a folder, got the file model.onnx",
         ),
+        (
+            ["check", "-c", "lenet", "-o", "Global:epochs=3"],
+            "-o: expected KEY.PATH=VALUE, such as Global.epochs=10, got 'Global:epochs=3'",
+        ),
+        (
+            ["infer", "exported", "photos", "--output", "x.csv", "--sort-into", "model.onnx"],
+            "--sort-into: expected a folder, got the file model.onnx",
+        ),
         (["serve", "=exported"], "EXPORT: expected a name, got ''; use NAME=FOLDER"),
         (
             ["check", "-c", "lenet", "-o", "Loss.Train.0.FocalLoss.gamma=1"],
@@ -509,6 +517,10 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
             ["train", "-c", "lenet", "-o", "Global.class_names=[a,", "b", "--quiet"],
             "unrecognized arguments: b; put quotes around a value of -o that contains spaces: -o 'KEY.PATH=VALUE'; see"
             " `ppzoo train --help`",
+        ),
+        (
+            ["train", "-c", "lenet", "-o", "Global.epochs", "3"],
+            "unrecognized arguments: 3; write -o Global.epochs=3; see `ppzoo train --help`",
         ),
         (
             ["eval", "output/LeNet", "output/ResNet18"],
