@@ -74,7 +74,7 @@ class Client:
 
         Args:
             images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these. Arrays can
-                also have 1 or 4 channels, as the images of the network.
+                also have 1 or 4 channels, if the images of the network have.
 
         Raises:
             ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.

@@ -18,6 +18,7 @@ from ppzoo.errors import ConfigError
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
+FIX = "check the indentation, quotes and colons"  # of a text that is not YAML
 MAX_NODES = 20_000
 
 
@@ -199,7 +200,7 @@ def parse_document(text: bytes | str, source: str, limits: Limits = CONFIGURATIO
         problem = " ".join(": ".join(filter(None, (error.context, error.problem))).split())
         if isinstance(error, (yaml.scanner.ScannerError, yaml.parser.ParserError)):
             separator = " " if error.context else ": "  # "an error while parsing a block mapping: ..."
-            problem = f"expected valid YAML, got an error{separator}{problem}; check the indentation, quotes and colons"
+            problem = f"expected valid YAML, got an error{separator}{problem}; {FIX}"
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
     except yaml.reader.ReaderError as error:
         if error.encoding == "unicode":

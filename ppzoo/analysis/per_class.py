@@ -13,7 +13,7 @@ class ClassScores(NamedTuple):
     Attributes:
         precision: not defined for a class that is never predicted.
         recall: not defined for a class without images.
-        f1: not defined for a class without either.
+        f1: not defined for a class without images that is never predicted.
         support: number of images of the class.
     """
 

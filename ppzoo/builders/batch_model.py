@@ -25,10 +25,12 @@ TOPK = 5  # classes per prediction of an export, as in `Predictor.predict`
 
 @dataclass(frozen=True)
 class Preparation:
-    """Turns the bytes of an image file, or the pixels of a frame, into the views of the image for the network.
+    """Turns the bytes of an image file, or the pixels of a frame, into one or more inputs of the network.
 
     Attributes:
-        takes_pixels: the engine normalizes: the last transform is not applied.
+        views: the transforms of each view: the resized, cropped and mirrored versions of an image in test-time
+            augmentation, or a single one without it.
+        takes_pixels: whether the engine normalizes the pixels, so that the last transform is not applied.
     """
 
     views: Sequence[data.Compose]
@@ -82,7 +84,7 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
     """Load the network of a configuration.
 
     Args:
-        image_count: decides whether an export of the network, which is faster, pays off.
+        image_count: number of images; for many of them the network is exported, since an export predicts faster.
         top: number of classes per prediction; by default that of `Infer.PostProcess`.
     """
     config = add_classes_of_run(config)

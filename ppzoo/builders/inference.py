@@ -57,7 +57,7 @@ class InferenceNetwork:
 
     Args:
         config: with the names of the classes.
-        image_count: decides whether an export of the network, which is faster, pays off.
+        image_count: number of images; for many of them the network is exported, since an export predicts faster.
 
     Attributes:
         preprocess: the transforms of each view of an image.

@@ -20,7 +20,11 @@ from ppzoo.files import WEIGHTS
 from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier, FeatureExtractor, evaluation_mode
 
-IMAGE_SHAPE = "Global.image_shape"
+IMAGE_SHAPE, TTA_SIZES = "Global.image_shape", "TTA.sizes"
+FIXES_OF_SHAPES = {
+    IMAGE_SHAPE: "check the values and their order, [channels, height, width]",
+    TTA_SIZES: "use other sizes, or remove the key",
+}
 
 logger = logging.getLogger("ppzoo")
 
@@ -212,11 +216,8 @@ def try_forward(
         channels, *size = models.MODELS[name].image_shape
         usual = " x ".join(map(str, (getattr(network, "image_channels", channels), *size)))
         got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
-        fix = (
-            "check the values and their order, [channels, height, width]"
-            if path == IMAGE_SHAPE
-            else "check the transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
-        )
+        transforms = "check the transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
+        fix = FIXES_OF_SHAPES.get(path, transforms)
         raise ConfigError(
             f"{path}: expected images that {name} can take (by default {usual} float32), got {got}; {fix}"
         ) from error

@@ -76,7 +76,7 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     Args:
         source: a folder of class folders, a folder with train and val folders of that kind, a folder with
             `train_list.txt`, or a list file.
-        undo: gets what removes the list files that were written.
+        undo: receives a callback that removes the list files if training does not start.
 
     Raises:
         ConfigError: an unknown architecture, a path that does not exist, or overrides that do not fit.

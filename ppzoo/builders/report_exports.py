@@ -30,12 +30,16 @@ from ppzoo.progress import track
 from ppzoo.report import Note, make_note
 
 EXPORT_BATCH = 32
+FIXES_OF_EXPORTS = {  # exports have no such keys
+    r"; set `on_error.*CONFIG`": "",
+    r"correct dataset\.image_root": "correct its path in the list",
+}
 PROBES = 2  # images on which the network and its export are compared
 MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 MIN_COMPLEMENT = 2.0**-25  # half of the distance between 1 and the float32 below
 
 
-@errors_with_fixes({r"; set `on_error.*CONFIG`": ""})  # exports have no such key
+@errors_with_fixes(FIXES_OF_EXPORTS)
 def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     """Evaluate an export on images.
 

@@ -1,4 +1,4 @@
-"""The features of the map of a report, which the evaluation computes along with the predictions."""
+"""The features from which a report draws its map of the images; the evaluation computes them with the predictions."""
 
 from __future__ import annotations
 

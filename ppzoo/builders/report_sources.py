@@ -20,16 +20,18 @@ from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import build_run_evaluation, deployed_network
 from ppzoo.builders.models import score_selector
+from ppzoo.builders.preprocessing import find_missing_decoding
 from ppzoo.builders.report_features import FeatureRecorder
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig
 from ppzoo.data.samples import Sample
 from ppzoo.errors import ConfigError, DataError, errors_with_fixes
-from ppzoo.files import ARCHIVE_SUFFIXES, WEIGHTS
+from ppzoo.files import ARCHIVE_SUFFIXES, WEIGHTS, describe_absence
 from ppzoo.layers import Classifier
 from ppzoo.report import Note, make_note
 
 ARCHIVE = ".tar"
+FIXES_OF_DATA = {**data.FIXES_WITHOUT_CONFIG, r"correct the label or Arch\.class_num.*": "correct the label"}
 DATASET_KEYS = r"DataLoader\.Eval\.dataset(\.\w+)?: (dataset\.\w+: )?"
 
 
@@ -122,6 +124,9 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
     config = replace(config, DataLoader=replace(config.DataLoader, Eval=replace(split, dataset=dataset)))
     with errors_of_data(images):
         require_files(config, "eval")
+    mistakes = [mistake for mistake in find_missing_decoding(config) if mistake.startswith("DataLoader.Eval.")]
+    if mistakes:
+        raise ConfigError(*mistakes)
     return config
 
 
@@ -132,9 +137,16 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
     `MultiLabelDataset`, and the only possibility.
 
     Raises:
-        ConfigError: a tar file instead of its folder; or several labels per image, and no list file.
+        ConfigError: there is no such path; an image, or a tar file instead of its folder; or several labels per image,
+            and no list file.
     """
     is_list = os.path.isfile(images)
+    if not os.path.exists(images):
+        raise ConfigError(
+            f"--data: expected a folder of images or a list file, got {images!r}, which {describe_absence(images)}"
+        )
+    if is_list and images.lower().endswith(data.IMAGE_SUFFIXES):
+        raise ConfigError(f"--data: expected a folder of images or a list file, got the image {images!r}")
     if multi_label and not is_list:
         raise ConfigError(
             "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0', since the network predicts several"
@@ -158,7 +170,7 @@ def errors_of_data(images: str | None) -> Iterator[None]:
         ConfigError, DataError: the errors.
     """
     try:
-        with errors_with_fixes({} if images is None else data.FIXES_WITHOUT_CONFIG):
+        with errors_with_fixes({} if images is None else FIXES_OF_DATA):
             yield
     except (ConfigError, DataError) as error:
         if images is None or not re.match(DATASET_KEYS, error.line):

@@ -11,7 +11,7 @@ from ppzoo import engine
 from ppzoo.builders.components import class_count, describe_arch
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, to_plain
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import local_path, output_folder
 
 ROLLBACK_FACTOR = 0.5  # on the learning rate, for each rollback
@@ -40,6 +40,7 @@ def find_checkpoint(folder: Path, requested: str | None, key: str) -> Path | Non
 
     Raises:
         ConfigError: the requested one is a URL or a folder such as ".".
+        CheckpointError: a file of the requested one is missing, or has another size.
     """
     if not requested:
         return None
@@ -47,6 +48,8 @@ def find_checkpoint(folder: Path, requested: str | None, key: str) -> Path | Non
         prefix = local_path(requested, key)
         if not prefix.name:  # "." or "/"
             raise ConfigError(f"{key}: expected a checkpoint, such as output/LeNet/latest, got {requested!r}")
+        with errors_with_key(key):
+            engine.require_checkpoint(prefix)
         return prefix
     engine.require_unlocked(folder)
     return engine.latest_checkpoint(folder) if os.path.isdir(folder) else None  # also if its name is too long

@@ -75,12 +75,12 @@ def build_trainer(
     """
     split, section = require_training_sections(config)
     epochs = config.Global.epochs or 0
+    folder = output_dir(config) / config.Arch.name
+    checkpoint, is_own = find_shared_checkpoint(config, folder, resume, processes)
 
     config, loader, other_classes = load_training_data(config, split, processes)
     steps = build_steps(config, split, loader)
     prepare_device(config)
-    folder = output_dir(config) / config.Arch.name
-    checkpoint, is_own = find_shared_checkpoint(config, folder, resume, processes)
     log_training_data(config, loader)
 
     network = build_initial_network(config, other_classes, is_resumed=checkpoint is not None)

@@ -12,6 +12,7 @@ from typing import Any
 from ppzoo import data, deploy, engine
 from ppzoo.builders.components import build_loss, build_metrics, class_count
 from ppzoo.builders.data_loading import build_loader, read_first_batch
+from ppzoo.builders.models import TTA_SIZES, try_forward
 from ppzoo.config import ComponentSpec, Config, SplitConfig, TtaConfig
 from ppzoo.errors import ConfigError
 from ppzoo.progress import Progress
@@ -56,7 +57,11 @@ def describe_views(section: TtaConfig, count: int) -> str:
 def evaluate_views(
     config: Config, split: SplitConfig, network: Any, section: TtaConfig, processes: engine.ProcessGroup
 ) -> dict[str, float]:
-    """Return the metrics of the mean probabilities over views, on the data of `DataLoader.Eval`."""
+    """Return the metrics of the mean probabilities over views, on the data of `DataLoader.Eval`.
+
+    Raises:
+        ConfigError: the network cannot take images of one of `TTA.sizes`.
+    """
     lists = make_views(split.dataset.transforms, section, "DataLoader.Eval.dataset.transform_ops")
     workers = math.ceil(split.loader.num_workers / len(lists))
     loaders = [
@@ -75,7 +80,10 @@ def evaluate_views(
         for ops in lists
     ]
     for loader in loaders:
-        deploy.export_if_worthwhile(network, len(loader.samples), read_first_batch(loader).images)
+        first = read_first_batch(loader).images
+        if section.sizes:
+            try_forward(network, first, config.Arch.deployed.name, TTA_SIZES)
+        deploy.export_if_worthwhile(network, len(loader.samples), first)
     logger.info("with test-time augmentation: %s", describe_views(section, len(lists)))
     model = engine.TtaModel(network, mirror=section.mirrors, multi_label=config.Global.use_multilabel)
     loss = build_loss(config.Loss.Eval or (), network=config.Arch.deployed_name)

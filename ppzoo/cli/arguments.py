@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,11 +56,22 @@ class Parser(argparse.ArgumentParser):
         if unknown[0] in ("-c", "--config") and any(it.metavar == "CONFIG" for it in self._get_positional_actions()):
             return f"; write the configuration without {unknown[0]}"
         has_override = "--override" in self._option_string_actions
+        cut = next((text for text in getattr(parsed, "override", []) if _open_brackets(text)), None)
+        if cut is not None:
+            complete = " ".join([cut, *unknown])
+            shown = "'KEY.PATH=VALUE'" if _open_brackets(complete) else shlex.quote(one_line(complete))
+            return f"; put quotes around a value of -o that contains spaces: -o {shown}"
+        without_value = next((text for text in getattr(parsed, "override", []) if "=" not in text), None)
+        if without_value is not None and not unknown[0].startswith(("-", "=")):
+            return f"; write -o {without_value}={unknown[0]}"
         if has_override and unknown[0].startswith("="):
             return "; write -o KEY.PATH=VALUE without spaces around ="
         key = next((text.lstrip("-") for text in unknown if _KEY_WITHOUT_OPTION.match(text)), None)
         if has_override and key:
             return f"; keys of the configuration are set with -o: -o {key}"
+        given = next((it for it in self._get_positional_actions() if getattr(parsed, it.dest, None) is not None), None)
+        if given is not None and given.nargs == "?" and not unknown[0].startswith("-"):
+            return f"; expected a single {given.metavar}"
         if getattr(parsed, "config", "") is None and not unknown[0].startswith("-"):
             return f"; write -c before the name of a configuration: -c {unknown[0]}"
         name = next((text[2:].partition("=")[0] for text in unknown if text.startswith("--")), None)
@@ -96,6 +108,11 @@ class Run(NamedTuple):
 
     config: Path
     weights: Path
+
+
+def _open_brackets(text: str) -> int:
+    """Return how many brackets and braces of a text are not closed."""
+    return text.count("[") + text.count("{") - text.count("]") - text.count("}")
 
 
 def add_command(
@@ -226,7 +243,10 @@ def find_run(folder: Path) -> Run:
     run = find_run_folder(folder)
     weights = weights_of_run(run)
     if weights is None:
-        raise ConfigError(f"RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in {run}")
+        raise ConfigError(
+            f"RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in {run}, found none; resume its"
+            " training, or use the folder of another run"
+        )
     return Run(run / RUN_CONFIG, weights)
 
 
@@ -250,7 +270,11 @@ def find_run_folder(folder: Path) -> Path:
             found, fix = f"{found}, which has weights, but no {RUN_CONFIG}", "; copy it from the folder of the run"
         raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}{fix}")
     if len(runs) > 1:
-        raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
+        names = ", ".join(run.name for run in runs)
+        raise ConfigError(
+            f"RUN_FOLDER: expected the folder of one run, got {folder}, which contains the runs {names}; use one of"
+            f" them, such as {runs[0]}"
+        )
     return runs[0]
 
 

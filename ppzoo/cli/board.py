@@ -90,7 +90,8 @@ def _has_records(runs: Sequence[str]) -> bool:
     if _has_files(runs, EVENTS):
         return False
     raise ConfigError(
-        f"RUNS: expected records of VisualDL, got {', '.join(runs)} without any; train with Global.use_visualdl=True"
+        f"RUNS: expected records of VisualDL or TensorBoard, found none in {', '.join(runs)}; train with"
+        " Global.use_visualdl=True"
     )
 
 

@@ -71,8 +71,8 @@ def _add_split(actions: Commands) -> None:
         "--output",
         type=expand_user,
         metavar="FOLDER",
-        help="folder of the lists (default: the folder of the images or of the list file; with --folds: next to these,"
-        " with _folds added to the name, such as photos_folds)",
+        help="folder of the lists (default: the folder of the images or of the list file; with --folds: a new"
+        " folder next to it, with _folds added to its name, such as photos_folds for photos)",
     )
     table = split.add_argument_group("list files")
     table.add_argument(
@@ -154,7 +154,7 @@ def _require_split_options(options: argparse.Namespace) -> None:
                 raise ConfigError(f"{name}: expected --folds together with it, got none: add --folds K")
     elif options.val is not None:
         raise ConfigError(
-            "--val: expected either --val or --folds, got both: with --folds, 1/K of the images evaluate each fold"
+            "--val: expected either --val or --folds, got both: each fold is evaluated on 1/K of the images"
         )
     if options.group_by is not None and options.group_pattern is not None:
         raise ConfigError("--group-by: expected either --group-by or --group-pattern, got both")

@@ -150,7 +150,8 @@ def read_token(file: str | None) -> str | None:
     with errors_with_key(key):
         if len(token) < MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
             raise ConfigError(
-                f"expected a token of at least {MIN_TOKEN_LENGTH} printable ASCII characters, without spaces"
+                f"expected a token of at least {MIN_TOKEN_LENGTH} printable ASCII characters, without spaces, got"
+                f" {'fewer characters' if len(token) < MIN_TOKEN_LENGTH else 'other characters'}"
             )
     return token
 

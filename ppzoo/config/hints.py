@@ -19,7 +19,7 @@ def hint_at(config: Any, path: Sequence[str], components: Components) -> Any:
     Args:
         config: the configuration, which names the components whose options are on the path.
         path: keys, and indices of list items.
-        components: as for `check`; without them the options of components have no annotation.
+        components: as for `validate.check`; without them the options of components have no annotation.
     """
     return _hint_in_keys(known_keys(Sections), config, list(path), components)
 

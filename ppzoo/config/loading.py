@@ -42,8 +42,8 @@ def load(
     """Return the configuration of `path` and its bases, changed by `overrides` such as "Arch.class_num=10".
 
     Args:
-        components: as for `check`; the types of their options decide how overrides are read. Without them only the
-            types of the fixed part of the schema are known.
+        components: as for `validate.check`; the types of their options decide how overrides are read. Without them
+            only the types of the fixed part of the schema are known.
 
     Raises:
         ConfigError: a file that is missing, unreadable or not a YAML mapping, circular bases, or an override that does

@@ -59,7 +59,7 @@ def _assign(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int
     """
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or ":" in parts[0]:
         raise ConfigError(f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, got {assignment!r:.200}")
     if len(parts) > MAX_DEPTH:
         raise ConfigError(f"-o {path.strip():.60}...: expected a path of at most {MAX_DEPTH} keys, got {len(parts)}")
@@ -114,6 +114,9 @@ def _slot(holder: Any, part: str, path: str) -> int | str:
         if bracket and part not in holder and isinstance(holder.get(bracket[1]), list):
             where = f"{path}.{bracket[1]}".lstrip(".")
             raise ConfigError(f"-o {where}[{bracket[2]}]: expected an index after a dot; write {where}.{bracket[2]}")
+        if len(holder) == 1 and part not in holder and path.rpartition(".")[2].isdecimal():
+            (name,) = holder  # an item of a list is one component
+            raise ConfigError(f"-o {path}.{part}: {path} is {name}; write {path}.{name}.OPTION to set its options")
         return part
     if not isinstance(holder, list):
         raise ConfigError(f"-o {path}.{part}: expected {path} to be a mapping, got {holder!r:.60}")

@@ -71,7 +71,8 @@ def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
             hint = hint or suggest_path(Path(name), suffix=".pdparams")
             if not hint and path.endswith(".pretrained") and Path(name).name == name:  # as in other libraries: imagenet
                 hint = "; set it to true for the official weights"
-            expected = "a checkpoint" if path == "Global.checkpoints" else "weights"
+            is_checkpoint = path == "Global.checkpoints"
+            expected = "a checkpoint, such as output/LeNet/latest, or auto" if is_checkpoint else "weights"
             yield Problem(path, f"expected {expected}, got {name!r}, which {describe_absence(name)}{hint}")
 
 

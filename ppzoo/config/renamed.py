@@ -19,7 +19,7 @@ def keys_to_rename(
 
     Args:
         config: the configuration.
-        components: as for `check`.
+        components: as for `validate.check`.
         before: the configuration that a file or the command line changed to `config`.
     """
     found = []

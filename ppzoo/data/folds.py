@@ -154,7 +154,7 @@ def read_folds(folder: Path) -> FoldsFolder:
         ConfigError: the folder is none of these, or is not complete.
     """
     file = folder / DESCRIPTION
-    expected = f"expected a folder of `ppzoo data split --folds`, got {str(folder)!r}"
+    expected = f"expected the folder that `ppzoo data split --folds` wrote, got {str(folder)!r}"
     try:
         description: Any = json.loads(read_plain_file(file))
     except FileNotFoundError as error:

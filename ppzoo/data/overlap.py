@@ -38,7 +38,7 @@ def find_shared_images(first: Dataset, second: Dataset, *, max_bytes: int) -> li
 
 def _size(dataset: Dataset, index: int) -> int:
     """Return the size of an image in bytes, without reading it if it is in a file; 0 if it cannot be read."""
-    sizes = getattr(getattr(dataset, "dataset", dataset), "sizes", None)  # of tar shards, below new labels
+    sizes = getattr(getattr(dataset, "dataset", dataset), "sizes", None)  # tar shards have them, also if relabeled
     if sizes is not None:
         return int(sizes[index])
     try:

@@ -184,7 +184,7 @@ class MultiScaleSampler(DistributedBatchSampler):
     one shorter step, as in `DistributedBatchSampler`.
 
     Args:
-        batch_size: samples per step of the first size on each process; PaddleClas calls it `first_bs`.
+        batch_size: samples per step and process at the first of `scales`; PaddleClas calls it `first_bs`.
         scales: sides of the square images in pixels; they are rounded down to multiples of `divided_factor`.
         divided_factor: the factor by which the network reduces its input, usually 32.
         shuffle, is_training: must be True.

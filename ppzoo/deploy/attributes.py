@@ -74,7 +74,8 @@ class VehicleAttribute(_Attributes):
     """Color and type of a vehicle, from the 19 classes of PULC's vehicle_attribute.
 
     Args:
-        color_threshold, type_threshold: a color or type below it is unknown.
+        color_threshold: a color whose probability is below this is unknown.
+        type_threshold: a type whose probability is below this is unknown.
         labels: class index -> name.
 
     Raises:

@@ -111,7 +111,7 @@ def open_engine(
         PpzooError: the engine's float32 outputs differ from Paddle Inference's, or the export is damaged.
     """
     if name not in ENGINE_NAMES:
-        raise ConfigError(f"engine: expected auto, {', '.join(ENGINE_NAMES)}, got {name!r}")
+        raise ConfigError(f"engine: expected one of auto, {', '.join(ENGINE_NAMES)}, got {name!r}")
     if name == PaddleEngine.name and precision == "float32":
         return PaddleEngine(exported)
     if precision != "float32":
@@ -126,7 +126,7 @@ def require_precision(precision: str, exported: ExportedModel, engine: str | Non
         ConfigError: it cannot.
     """
     if precision not in PRECISIONS:
-        raise ConfigError(f"precision: expected auto, {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ConfigError(f"precision: expected one of auto, {', '.join(PRECISIONS)}, got {precision!r}")
     names = runnable_engines(exported, precision)
     if not names and precision == "int8":
         raise ConfigError(

@@ -113,7 +113,8 @@ class ThreshOutput:
 
     Args:
         threshold: 0 to 1.
-        label_0, label_1: names of the two classes; by default the class names.
+        label_0: name of class 0; by default that of the network's classes.
+        label_1: name of class 1; by default that of the network's classes.
 
     Raises:
         ConfigError: `threshold` is out of range, or the network does not have two classes.

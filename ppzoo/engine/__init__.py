@@ -2,7 +2,12 @@
 
 from ppzoo.engine.amp import GradScaler, MixedPrecision, build_mixed_precision
 from ppzoo.engine.checkpoint.atomic_files import require_undamaged
-from ppzoo.engine.checkpoint.checkpoint import CheckpointSaver, latest_checkpoint, load_checkpoint
+from ppzoo.engine.checkpoint.checkpoint import (
+    CheckpointSaver,
+    latest_checkpoint,
+    load_checkpoint,
+    require_checkpoint,
+)
 from ppzoo.engine.checkpoint.student import StudentWeights
 from ppzoo.engine.device import enable_determinism, require_device, select_device
 from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup, init_process_group, share_files
@@ -53,6 +58,7 @@ __all__ = [
     "load_checkpoint",
     "open_run_dir",
     "profile_training",
+    "require_checkpoint",
     "require_device",
     "require_undamaged",
     "require_unlocked",

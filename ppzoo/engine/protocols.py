@@ -24,7 +24,7 @@ class Batch(Protocol):
 
 
 class Loader(Protocol):
-    """Batches of a dataset, None for an empty one; `len` is the number of batches of an epoch."""
+    """Batches of a dataset, None for one without readable images; `len` is the number of batches of an epoch."""
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]: ...
 

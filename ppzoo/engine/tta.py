@@ -59,7 +59,9 @@ class TtaModel(paddle.nn.Layer):
 
 
 def zip_views(loaders: Iterable[Iterable[Batch | None]]) -> Iterator[TtaBatch | None]:
-    """Yield the views of each batch, from loaders that read the same samples in the same order; None for an empty one.
+    """Yield the views of each batch, from loaders that read the same samples in the same order.
+
+    A batch without readable images is None.
 
     Raises:
         DataError: a loader skipped a sample that another one has.

@@ -61,7 +61,7 @@ def is_soft(label: paddle.Tensor, class_num: int) -> bool:
         return True
     if len(shape) == 1 or shape[1:] == [1]:
         return False
-    raise DataError(f"expected labels of N, N x 1 or N x {class_num} (the network's classes), got {shape}")
+    raise DataError(f"expected labels of shape N, N x 1 or N x {class_num} (the network's classes), got {shape}")
 
 
 def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -> paddle.Tensor:
@@ -85,7 +85,7 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
 
 
 def require_same_samples(labels: paddle.Tensor, logits: paddle.Tensor) -> None:
-    """Raise DataError unless there is one label per sample; a single one would be used for all samples."""
+    """Raise DataError unless there is one label per sample; a single label would be broadcast to all samples."""
     if labels.shape[0] != logits.shape[0]:
         raise DataError(f"expected labels of {logits.shape[0]} samples, as the outputs, got {labels.shape[0]}")
 

@@ -21,7 +21,7 @@ Keys = str | list[str] | None
 
 @LOSSES.register
 class DistillationPairLoss(DistillationLoss):
-    """A loss of the features of two networks whose layers are trained with the student, summed over the pairs.
+    """Loss of the features of two networks, with layers that are trained with the student; summed over the pairs.
 
     The weights of these layers are in the checkpoints of the run, but not in those of the student alone.
 
@@ -29,18 +29,23 @@ class DistillationPairLoss(DistillationLoss):
         base_loss_name: AFDLoss (arXiv:2102.02973), MGDLoss (arXiv:2205.01529), PEFDLoss (arXiv:2210.15274) or
             ReviewKDLoss (arXiv:2104.09044).
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.
-        s_key, t_key: layers in `return_patterns` of student and teacher; for AFDLoss and ReviewKDLoss lists, from
-            the first layer to the last.
-        s_keys, t_keys: other names of `s_key` and `t_key`.
-        student_channel, teacher_channel: PEFDLoss: channels of the features.
+        s_key: layer in `return_patterns` of the student; for AFDLoss and ReviewKDLoss a list, from the first layer to
+            the last.
+        t_key: the same for the teacher.
+        s_keys: another name of `s_key`.
+        t_keys: another name of `t_key`.
+        student_channel: PEFDLoss: channels of the student's features.
+        teacher_channel: PEFDLoss: channels of the teacher's features.
         num_projectors: PEFDLoss: number of projections of the student's features, at least 1; 3 by default.
-        student_channels, teacher_channels: MGDLoss: channels of the features; ReviewKDLoss: a list, with the channels
-            of each layer.
+        student_channels: MGDLoss: channels of the student's features; ReviewKDLoss: a list, with the channels of each
+            layer.
+        teacher_channels: the same for the teacher.
         alpha_mgd: MGDLoss: weight of the loss, above 0; 1.756 by default.
         lambda_mgd: MGDLoss: probability of each channel to be 0 in training, from 0 to below 1; 0.15 by default.
         mid_channel: ReviewKDLoss: channels in which features are fused; 256 by default.
         hcl_mode: ReviewKDLoss: average ("avg", the default) or maximum pooling ("max").
-        s_shapes, t_shapes: AFDLoss: shapes [channels, height, width] of the layers of student and teacher.
+        s_shapes: AFDLoss: shapes [channels, height, width] of the student's layers.
+        t_shapes: AFDLoss: shapes [channels, height, width] of the teacher's layers.
         qk_dim: AFDLoss: number of values per query and key; 128 by default.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
@@ -121,7 +126,7 @@ def _build_layers(name: str, options: dict[str, Any]) -> nn.Layer:
         ConfigError: an option of another base loss, a missing option, or a list instead of a number or vice versa.
     """
     if name not in BASES:
-        raise ConfigError(f"base_loss_name: expected {', '.join(BASES)}, got {name!r}")
+        raise ConfigError(f"base_loss_name: expected one of {', '.join(BASES)}, got {name!r}")
     parameters = inspect.signature(BASES[name].__init__).parameters
     for option, value in options.items():
         if option not in parameters:

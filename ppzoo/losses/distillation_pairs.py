@@ -57,7 +57,7 @@ class DistillationDMLLoss(PairLoss):
         cost = (q - p) * (paddle.log(q + tiny) - paddle.log(p + tiny)) * (class_num / 2)
         if self.weight_ratio:
             if list(label.shape) != [len(p), 2, class_num]:
-                expected = f"labels of {len(p)} x 2 x {class_num} for weight_ratio"
+                expected = f"labels of shape {len(p)} x 2 x {class_num} for weight_ratio"
                 raise DataError(f"DistillationDMLLoss: expected {expected}, got {list(label.shape)}")
             target, ratio = label[:, 0].astype(cost.dtype), label[:, 1].astype(cost.dtype)
             cost = cost * ratio_weights(target, ratio) * (target > -1).astype(cost.dtype)

@@ -25,7 +25,8 @@ class DistillationRKDLoss(DistillationLoss):
 
     Args:
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.
-        student_keepkeys, teacher_keepkeys: layers in `return_patterns` whose outputs are compared, in the same order.
+        student_keepkeys: layers in `return_patterns` of the student whose outputs are compared.
+        teacher_keepkeys: the layers of the teacher that these are compared with, in the same order.
         target_size: height and width to which feature maps are averaged; null compares complete feature maps.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """

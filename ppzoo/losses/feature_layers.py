@@ -12,7 +12,7 @@ from paddle import nn
 from ppzoo.errors import ConfigError
 from ppzoo.losses.base import require_positive
 
-POOLED_SIZES = (4, 2, 1)  # of the feature maps that `ReviewKDLoss` compares, too
+POOLED_SIZES = (4, 2, 1)  # to which `ReviewKDLoss` also pools feature maps to compare them
 
 
 class PEFDLoss(nn.Layer):
@@ -21,7 +21,7 @@ class PEFDLoss(nn.Layer):
     The student's features are the mean of several projections, each a 1 x 1 convolution and ReLU.
 
     Args:
-        student_channel, teacher_channel: channels of the features.
+        student_channel, teacher_channel: channels of the features of each network.
         num_projectors: number of projections, at least 1.
     """
 
@@ -158,7 +158,7 @@ class Fusion(nn.Layer):
 
 
 def conv(channels: int, out: int, side: int) -> nn.Conv2D:
-    """Return a convolution with weights of the standard deviation sqrt(2 / fan_out), which keeps the size."""
+    """Return a convolution with weights of the standard deviation sqrt(2 / fan_out), which keeps height and width."""
     spread = (2 / (out * side * side)) ** 0.5
     weights = nn.initializer.Normal(0.0, spread)
     return nn.Conv2D(channels, out, side, padding=side // 2, weight_attr=weights)

@@ -44,7 +44,7 @@ class MultiLabelLoss(Loss):
             label = label.unsqueeze(1)
         if list(label.shape) != [samples, rows, class_num]:
             raise DataError(
-                f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, got {list(label.shape)}"
+                f"MultiLabelLoss: expected labels of shape {samples} x {rows} x {class_num}, got {list(label.shape)}"
             )
         target = label[:, 0].astype(logits.dtype)
         known = (target >= 0).astype(logits.dtype)
@@ -115,7 +115,7 @@ class MultiLabelAsymmetricLoss(Loss):
         label = label[:, 0] if label.ndim == 3 else label
         if label.shape != logits.shape:
             expected = " x ".join(map(str, logits.shape))
-            raise DataError(f"MultiLabelAsymmetricLoss: expected labels of {expected}, got {list(label.shape)}")
+            raise DataError(f"MultiLabelAsymmetricLoss: expected labels of shape {expected}, got {list(label.shape)}")
         target = label.astype(logits.dtype)
         known = (target >= 0).astype(logits.dtype)
         probability = F.sigmoid(logits)

@@ -137,5 +137,5 @@ def binary_labels(label: paddle.Tensor, class_num: int) -> np.ndarray:
     values = label.numpy()
     values = values[:, 0] if values.ndim == 3 else values
     if values.ndim != 2 or values.shape[1] != class_num:
-        raise DataError(f"expected labels of N x {class_num} (the network's classes), got {list(label.shape)}")
+        raise DataError(f"expected labels of shape N x {class_num} (the network's classes), got {list(label.shape)}")
     return np.where(values < 0, -1, values > 0.5).astype(np.int8)

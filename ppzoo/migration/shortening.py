@@ -99,14 +99,14 @@ def _candidates(config: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, 
 
 @cache
 def _read_base(file: Path) -> Values:
-    """Return an included configuration; a folder of configurations is compared with the same ones."""
+    """Return an included configuration; it is cached, since all configurations of a folder are compared with it."""
     return load(file, components=components())
 
 
 def _difference(
     base: Values, config: Mapping[str, Any], target: Values, defaults: set[str], known: Components
 ) -> Values | None:
-    """Return the keys to write above `base`; None if the configuration cannot be expressed with this base."""
+    """Return the keys that differ from `base`; None if the configuration cannot be expressed with this base."""
     combined = merge(config, _shared(base, config))
     below = canonical(parse_section(Config, combined, known))  # unchecked, since only single values are compared
     keys = _differing(config, base, target, below, defaults, "")

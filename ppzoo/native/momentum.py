@@ -1,7 +1,7 @@
 """PaddlePaddle's Momentum with one native operator for all parameters. Its results are bit-identical to PaddlePaddle's.
 
-PaddlePaddle's step takes 3 ms for the 158 tensors of MobileNetV2, mostly overhead of Python and of one operator per
-tensor, of 30 ms for a complete training step on small images.
+A training step of MobileNetV2 (158 trainable tensors) on small images takes 30 ms. PaddlePaddle's optimizer step would
+take 3 ms of these, mostly for Python and for calling one operator per tensor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class Momentum(paddle.optimizer.Momentum):
         operators.momentum_step(*arguments, mu=self._momentum, nesterov=self._use_nesterov)
 
     def _native_arguments(self) -> tuple[list[Any], list[Any], list[Any], list[float], list[float]] | None:
-        """Return the arguments of the native operator; None if PaddlePaddle has to do the step, as the first one."""
+        """Return the arguments of the native operator; None if PaddlePaddle has to do the step.
+
+        PaddlePaddle does the first step, in which it creates the velocities.
+        """
         velocities = self._accumulators.get(self._velocity_acc_str)
         plain = not (velocities is None or isinstance(self._param_groups[0], dict) or self._use_multi_tensor)
         if not plain or self.regularization is not None or self._rescale_grad != 1.0:

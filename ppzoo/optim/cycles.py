@@ -16,7 +16,8 @@ class Cyclic(Schedule):
     """Cycles between two rates: Smith, "Cyclical Learning Rates", WACV 2017, arXiv:1506.01186.
 
     Args:
-        base_learning_rate, max_learning_rate: lowest and highest rate.
+        base_learning_rate: lowest rate.
+        max_learning_rate: highest rate of the cycle.
         step_size_up: length of the rise, in training steps (epochs with `by_epoch`).
         step_size_down: length of the fall; that of the rise by default.
         mode: the amplitude is constant ("triangular"), halves with every cycle ("triangular2"), or is multiplied by

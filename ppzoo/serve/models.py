@@ -227,7 +227,8 @@ def name_exports(exports: Sequence[str]) -> dict[str, Path]:
             name, folder = Path(export).resolve().name, export
         path = Path(expand_user(folder))
         if not name or "/" in name or ":" in name:
-            raise ConfigError(f"EXPORT: expected a name without slash and colon, got {name!r}; use NAME=FOLDER")
+            rule = " without slash and colon" if name else ""
+            raise ConfigError(f"EXPORT: expected a name{rule}, got {name!r}; use NAME=FOLDER")
         if any(unicodedata.category(character) in NOT_TEXT for character in name):
             raise ConfigError(
                 f"EXPORT: expected a name in UTF-8 without control characters, got {name!r:.100}; use NAME=FOLDER"

@@ -63,11 +63,13 @@ def load_weights(
 
     Raises:
         WeightsError: the file cannot be read, does not fit, or contains invalid values; the network is unchanged.
-        ConfigError: `head`, `stem` or `skip` is invalid.
+        ConfigError: `model`, `head`, `stem` or `skip` is invalid.
     """
     for option, given in (("head", head), ("stem", stem)):
         if given not in ("auto", "strict"):
             raise ConfigError(f"{option}: expected 'auto' or 'strict', got {given!r}")
+    if not hasattr(model, "state_dict"):
+        raise ConfigError(f"model: expected a network (paddle.nn.Layer), got {model!r:.60}")
     state = model.state_dict()
     label, entries = _read_source(source)
     entries = {key.removeprefix(part): array for key, array in entries.items() if key.startswith(part)} or entries

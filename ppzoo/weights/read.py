@@ -19,7 +19,7 @@ from ppzoo.weights.inference_model import (
     read_inference_params,
     read_variables,
 )
-from ppzoo.weights.pdparams import read_entries
+from ppzoo.weights.pdparams import PICKLE_STARTS, read_entries
 from ppzoo.weights.pytorch import LEGACY_START, is_torch_archive, read_torch_archive, read_torch_legacy
 from ppzoo.weights.safetensors import is_safetensors, read_safetensors
 from ppzoo.weights.weight_file import WeightFile, find_file, report_read_errors
@@ -79,6 +79,8 @@ def _reader(file: Path) -> Callable[[Path], WeightFile]:
         return read_inference_params
     if is_safetensors(start, file.stat().st_size):
         return read_safetensors
+    if file.suffix == ".safetensors" and not start.startswith(PICKLE_STARTS):
+        raise WeightsError(f"{file}: expected safetensors, got a damaged or other file; restore or download it")
     return read_entries
 
 

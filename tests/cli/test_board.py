@@ -141,7 +141,8 @@ def test_mistakes_are_reported_in_one_line(output, tmp_path, capsys, monkeypatch
         f" {tmp_path / 'none'}\n"
     )
     assert errors(capsys, str(tmp_path)) == (
-        f"error: RUNS: expected records of VisualDL, got {tmp_path} without any; train with Global.use_visualdl=True\n"
+        f"error: RUNS: expected records of VisualDL or TensorBoard, found none in {tmp_path}; train with"
+        " Global.use_visualdl=True\n"
     )
     assert errors(capsys, str(output), "--port", "70000") == "error: --port: expected 0 to 65535, got 70000\n"
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -234,6 +234,28 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
             ["lr-find", "-c", "lenet", "--output", "model.onnx"],
             "--output: expected a folder, got the file model.onnx",
         ),
+        (
+            ["check", "-c", "lenet", "-o", "Global:epochs=3"],
+            "-o: expected KEY.PATH=VALUE, such as Global.epochs=10, got 'Global:epochs=3'",
+        ),
+        (
+            ["infer", "exported", "photos", "--output", "x.csv", "--sort-into", "model.onnx"],
+            "--sort-into: expected a folder, got the file model.onnx",
+        ),
+        (["serve", "=exported"], "EXPORT: expected a name, got ''; use NAME=FOLDER"),
+        (
+            ["check", "-c", "lenet", "-o", "Loss.Train.0.FocalLoss.gamma=1"],
+            "-o Loss.Train.0.FocalLoss: Loss.Train.0 is CELoss; write Loss.Train.0.CELoss.OPTION to set its options",
+        ),
+        (
+            ["train", "-c", "lenet", "-o", "Global.checkpoints=nowhere"],
+            "Global.checkpoints: expected a checkpoint, such as output/LeNet/latest, or auto, got 'nowhere', which does"
+            " not exist",
+        ),
+        (
+            ["infer", "--weights", "damaged.safetensors", "photos"],
+            "--weights: damaged.safetensors: expected safetensors, got a damaged or other file; restore or download it",
+        ),
     ],
 )
 def test_mistake_of_a_beginner_is_one_line_and_writes_nothing(
@@ -247,6 +269,7 @@ def test_mistake_of_a_beginner_is_one_line_and_writes_nothing(
         path.touch()
     Path("output/LeNet/latest.pdopt").touch()
     Path("model.onnx").write_bytes(b"\x08\x07")
+    Path("damaged.safetensors").write_bytes(b"\xff" * 50)
     Path("table.xlsx").write_bytes(b"PK\x03\x04")
     Path("empty.yaml").touch()
     Path("link").symlink_to("link")
@@ -485,6 +508,24 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
             "argument --format: invalid choice: 'tensorrt' (choose from 'paddle', 'onnx', 'openvino', 'safetensors');"
             " did you mean 'safetensors'?; see `ppzoo export --help`",
         ),
+        (
+            ["train", "-c", "lenet", "-o", "Loss.Train=[{CELoss:", "null}]"],
+            "unrecognized arguments: null}]; put quotes around a value of -o that contains spaces: -o"
+            " 'Loss.Train=[{CELoss: null}]'; see `ppzoo train --help`",
+        ),
+        (
+            ["train", "-c", "lenet", "-o", "Global.class_names=[a,", "b", "--quiet"],
+            "unrecognized arguments: b; put quotes around a value of -o that contains spaces: -o 'KEY.PATH=VALUE'; see"
+            " `ppzoo train --help`",
+        ),
+        (
+            ["train", "-c", "lenet", "-o", "Global.epochs", "3"],
+            "unrecognized arguments: 3; write -o Global.epochs=3; see `ppzoo train --help`",
+        ),
+        (
+            ["eval", "output/LeNet", "output/ResNet18"],
+            "unrecognized arguments: output/ResNet18; expected a single RUN_FOLDER; see `ppzoo eval --help`",
+        ),
         (["trian"], "argument COMMAND: invalid choice: 'trian'; did you mean 'train'?; see `ppzoo --help`"),
         ([], "the following arguments are required: COMMAND; see `ppzoo --help`"),
     ],
@@ -506,6 +547,20 @@ def test_wrong_arguments_are_reported_in_one_line(capsys, arguments, message):
 )
 def test_a_list_of_arguments_continues_after_options(arguments, key, expected):
     assert getattr(build_parser().parse_args(arguments), key) == expected
+
+
+def test_a_missing_checkpoint_is_reported_before_data_and_operators_are_prepared(monkeypatch, capsys):
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("ppzoo.builders.training.load_training_data", fail)
+    monkeypatch.setattr("ppzoo.native.set_mode", fail)
+    assert main(["train", "-c", "lenet", "--resume", "nowhere/latest"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == (
+        "error: --resume: expected a checkpoint (nowhere/latest.pdparams, .pdopt and .pdstates), but"
+        " nowhere/latest.pdparams does not exist; use --resume auto for the newest one of the run, if any"
+    )
 
 
 def test_a_missing_file_of_class_names_is_reported_with_its_key(run_folder, photos, capsys):

@@ -183,6 +183,24 @@ def test_a_run_without_its_training_data(run, photos, tmp_path):
     assert any(note.startswith("The training data cannot be read") for note in report["notes"])
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("missing.png 0", "restore the file or correct its path in the list"),
+        ("images/red/1.png 7", "label 7 is outside [0, class_num = 3), got 'images/red/1.png 7': correct the label"),
+    ],
+)
+def test_a_mistake_in_a_list_for_an_export_is_fixed_in_the_list(run, photos, capsys, line, message):
+    shutil.copytree(photos / "red", "images/red")
+    assert main(["export", "output"]) == 0
+    Path("list.txt").write_text(f"images/red/0.png 2\n{line}\n")
+    (export,) = Path("inference").iterdir()
+    capsys.readouterr()
+    assert main(["report", str(export), "--data", "list.txt"]) == 2
+    assert capsys.readouterr().err.endswith(f"{message}\n")
+    assert not (export / "report").exists()
+
+
 def test_another_folder_of_images(run, photos):
     shutil.copytree(photos / "red", "images/red")
     assert main(["report", "output", "--data", "images"]) == 0
@@ -367,7 +385,16 @@ def test_mistakes_are_one_line(run, photos, capsys):
         ("exported", "--data", "nothing"): "--data: expected a folder",
         ("exported", "--data", "images.tar"): "--data: expected a folder or a list file, got 'images.tar'; use the fol",
         ("output", "--data", "other"): "--data: unknown class 'purple'",
-        ("output", "--data", "nothing"): "--data: expected a folder of images, got 'nothing'",
+        (
+            "output",
+            "--data",
+            "nothing",
+        ): "--data: expected a folder of images or a list file, got 'nothing', which does",
+        (
+            "output",
+            "--data",
+            str(photos / "red" / "1.png"),
+        ): "--data: expected a folder of images or a list file, got t",
     }.items():
         assert main(["report", *command]) == 2, command
         error = capsys.readouterr().err

@@ -78,10 +78,12 @@ def test_what_is_no_run_is_an_error(run, photo, capsys):
         ("eval", "missing"): "RUN_FOLDER: expected the folder of a run, such as output/LeNet, got a path that does not"
         " exist: missing",
         ("eval", photo): f"RUN_FOLDER: expected the folder of a run, such as output/LeNet, got a file: {photo}",
-        ("export", "output"): "RUN_FOLDER: expected one run, got output with LeNet, Other",
+        ("export", "output"): "RUN_FOLDER: expected the folder of one run, got output, which contains the runs LeNet,"
+        " Other; use one of them, such as output/LeNet",
         ("export", "."): "RUN_FOLDER: expected a folder in which training wrote config.yaml, got .; use the"
         " folder of a run, such as output/LeNet",
-        ("eval", "empty"): "RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in empty/run",
+        ("eval", "empty"): "RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in empty/run, found"
+        " none; resume its training, or use the folder of another run",
         ("infer",): "infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE, got nothing",
         (
             "infer",

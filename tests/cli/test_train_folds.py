@@ -129,7 +129,7 @@ def train_source(*options):
         (("--arch", "LeNet", "--data", "photos_folds"), "--data: photos_folds has the folds of a cross-validation"),
         (
             ("--arch", "LeNet", "--data", "photos", "--fold", "1"),
-            "--data: expected a folder of `ppzoo data split --folds`, got 'photos', which has no split.json",
+            "--data: expected the folder that `ppzoo data split --folds` wrote, got 'photos', which has no split.json",
         ),
         (
             ("--arch", "LeNet", "--data", "photos_folds", "--fold", "4"),

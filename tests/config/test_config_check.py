@@ -498,7 +498,7 @@ def test_missing_files_are_reported_with_the_nearest_name(components, tmp_path):
         assert found(f"Global.pretrained_model={tmp_path / name}") == [f"Global.pretrained_model: {line}"]
     (tmp_path / "best_model.pdparams").touch()
     line = wrong.format(tmp_path / "epoch_4", tmp_path / "epoch_10").replace(
-        "expected weights", "expected a checkpoint"
+        "expected weights", "expected a checkpoint, such as output/LeNet/latest, or auto"
     )
     assert found(f"Global.checkpoints={tmp_path / 'epoch_4'}") == [f"Global.checkpoints: {line}"]
     assert found(f"Arch.pretrained={tmp_path}/none/best") == [

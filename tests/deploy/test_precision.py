@@ -110,7 +110,7 @@ def test_precisions_can_be_compared_on_one_image(quantized, tmp_path):
 def test_a_float32_export_that_the_engine_cannot_run_is_one_error(tmp_path, caplog):
     folder = tmp_path / "inference"
     export_formats(network(), folder, [3, 16, 16], SETTINGS)
-    with pytest.raises(ConfigError, match="engine: expected auto"):
+    with pytest.raises(ConfigError, match="engine: expected one of auto"):
         ppzoo.Predictor(folder, engine="nothing")
     assert "instead of" not in caplog.text
 
@@ -148,7 +148,7 @@ def test_bfloat16(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "int4"}, "precision: expected auto, float32, bfloat16, int8, got 'int4'"),
+        ({"precision": "int4"}, "precision: expected one of auto, float32, bfloat16, int8, got 'int4'"),
         ({"precision": "int8", "engine": "paddle"}, "precision: expected engine onnxruntime or openvino for int8"),
         ({"precision": "bfloat16", "engine": "onnxruntime"}, "precision: expected engine openvino for bfloat16"),
         ({"images": ["a.png"]}, "images: expected precision='auto' with images, got None"),

@@ -324,3 +324,12 @@ def test_impossible_views_are_refused(workspace, teacher, capsys, overrides, mes
     assert main(command("infer", workspace / "plain.yaml", weights, *overrides)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert message in line
+
+
+@pytest.mark.parametrize("size", [8, 64])
+def test_a_size_that_the_network_cannot_take_is_refused_by_eval(workspace, teacher, capsys, size):
+    weights = f"Global.pretrained_model={teacher / 'best_model'}"
+    assert main(command("eval", workspace / "plain.yaml", weights, f"TTA.sizes=[{size}]")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: TTA.sizes: expected images that LeNet can take (by default 3 x 32 x 32 float32), ")
+    assert error.endswith(f"got 3 x {size} x {size} float32; use other sizes, or remove the key")

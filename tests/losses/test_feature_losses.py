@@ -155,7 +155,7 @@ def test_knowledge_review(mode):
         ),
         ("ReviewKDLoss", {"student_channels": 4}, "student_channels: expected a list of one value per layer"),
         ("MGDLoss", {"student_channels": 4, "teacher_channels": 4, "lambda_mgd": 1.0}, "lambda_mgd: expected a probab"),
-        ("RKDLoss", {}, "base_loss_name: expected AFDLoss, MGDLoss, PEFDLoss, ReviewKDLoss, got 'RKDLoss'"),
+        ("RKDLoss", {}, "base_loss_name: expected one of AFDLoss, MGDLoss, PEFDLoss, ReviewKDLoss, got 'RKDLoss'"),
     ],
 )
 def test_options_are_checked(base, options, message):

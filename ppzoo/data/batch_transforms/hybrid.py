@@ -19,7 +19,8 @@ class MixupCutmixHybrid:
 
     Args:
         class_num: number of classes.
-        mixup_alpha, cutmix_alpha: parameter of the beta distribution of each; 0: not used.
+        mixup_alpha: parameter of the beta distribution of mixup; 0: no mixup.
+        cutmix_alpha: parameter of the beta distribution of CutMix; 0: no CutMix.
         cutmix_minmax: [lowest, highest] side of CutMix's rectangle, as fractions of the image's side; replaces
             `cutmix_alpha`.
         prob: probability of mixing.

@@ -17,8 +17,8 @@ class OpSampler:
 
     Args:
         class_num: number of classes.
-        MixupOperator, CutmixOperator, FmixOperator: options of each, and its probability "prob"; with the remaining
-            probability none is applied.
+        MixupOperator, CutmixOperator, FmixOperator: the options of this transform, and its probability
+            "prob". If the probabilities sum to less than 1, some batches are not changed.
 
     Raises:
         ConfigError: no transform, an unknown option, or probabilities that are missing, negative or above 1 in sum.

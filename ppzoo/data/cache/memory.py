@@ -1,4 +1,4 @@
-"""Decoded images in memory that a process shares with its forked workers; it is freed with the last of them."""
+"""Decoded images in memory that a process shares with its forked workers; it is freed when the last of them ends."""
 
 from __future__ import annotations
 

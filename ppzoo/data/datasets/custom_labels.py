@@ -27,7 +27,7 @@ class CustomLabelDataset(ImageFiles):
         image_root: folder that the paths in the list are relative to.
         sample_list_path: the list file, with a path in each line; blank lines are ignored.
         label_key: "blur_image" or "random_rot90_orientation".
-        delimiter: the path ends at the first of it in the line; by default the complete line is the path.
+        delimiter: the path ends before the first delimiter in the line; by default the complete line is the path.
         class_num: number of classes of the network; None: not checked.
 
     Attributes:

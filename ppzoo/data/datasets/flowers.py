@@ -21,11 +21,11 @@ class Flowers102(ImageNetDataset):
 
     Nilsback, Zisserman: "Automated Flower Classification over a Large Number of Classes", ICVGIP 2008.
 
-    The folder contains `train_list.txt`, `val_list.txt` or `train_extra_list.txt` with
-    "jpg/image_00001.jpg 76" lines; an optional `flowers102_label_list.txt` names the classes.
+    An optional file `flowers102_label_list.txt` in the folder names the classes.
 
     Args:
-        image_root: the folder.
+        image_root: folder with the images and the list `train_list.txt`, `val_list.txt` or `train_extra_list.txt`,
+            which has lines such as "jpg/image_00001.jpg 76".
         mode: the list to read: "train", "val" or "train_extra".
         class_num: number of classes of the network, at least 102. None: not checked.
 

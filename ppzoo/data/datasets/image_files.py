@@ -125,12 +125,13 @@ class ImageNetDataset(ImageFiles):
 
     Args:
         image_root: folder that the paths in the list are relative to.
-        cls_label_path: the list file; a name that ends in `.csv` (unless `delimiter` is set) or `.parquet` is that of a
-            table (`ppzoo.data.table_lists`), whose labels are class indices or class names.
+        cls_label_path: the list file. If its name ends in `.csv` (unless `delimiter` is set) or `.parquet`, it is a
+            table (see `ppzoo.data.table_lists`), whose labels are class indices or class names.
         class_num: number of classes; None: not checked.
         delimiter: character before the label; None: space or tab.
         relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
-        path_column, label_column: names of the columns of a table; None: usual names such as `path` and `label`.
+        path_column: name of the column of a table that has the paths; None: a usual name such as `path`.
+        label_column: name of the column of a table that has the labels; None: a usual name such as `label`.
 
     Attributes:
         is_numbered: whether the labels are the numbers in the list.

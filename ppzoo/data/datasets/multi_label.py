@@ -28,13 +28,13 @@ class MultiLabelDataset(ImageFiles):
 
     Args:
         image_root: folder that the paths in the list are relative to.
-        cls_label_path: the list file; a name that ends in `.csv` or `.parquet` is that of a table
-            (`ppzoo.data.table_lists`) with one column of 0, 1 or -1 per class, named after the class.
+        cls_label_path: the list file. If its name ends in `.csv` or `.parquet`, it is a table (see
+            `ppzoo.data.table_lists`) with one column of 0, 1 or -1 per class, named after the class.
         label_ratio: return labels of 2 x C. The second row is, for each class, the fraction of positives among the
             images with a known label, for `MultiLabelLoss` with `weight_ratio`.
         class_num: number of values per line; None: that of the first line.
-        path_column, label_columns: names of the columns of a table; None: `path` or another usual name for the paths,
-            and all other columns for the labels.
+        path_column: name of the column of a table that has the paths; None: a usual name such as `path`.
+        label_columns: names of the columns of a table that have the labels; None: all columns except that of the paths.
 
     Raises:
         DataError: the folder or the list is missing, or a line of the list is invalid.

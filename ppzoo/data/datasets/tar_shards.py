@@ -52,7 +52,7 @@ class TarShards:
     skipped.
 
     Args:
-        image_root: the folder.
+        image_root: folder with the `.tar` files.
         label_member: extension of the members that contain the label: `cls`, `txt` or `json`.
         label_key: key of the label in the object of a `json` member.
         class_num: labels must be below it; None: any label of 0 or more.

@@ -169,7 +169,7 @@ class CropImageAtRatio:
 
     Args:
         size: side of the result.
-        pad: size + pad is the length to which the shorter side is scaled.
+        pad: the shorter side is scaled to the length `size` + `pad`.
         interpolation: as in `ResizeImage` with backend "cv2".
     """
 

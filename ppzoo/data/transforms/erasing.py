@@ -26,12 +26,13 @@ MAX_ATTEMPTS = 10_000
 class RandomErasing:
     """Erase a random rectangle.
 
-    Zhong et al.: "Random Erasing Data Augmentation", arXiv:1708.04896. Numbers can be arithmetic such as "1.0/3.0".
+    Zhong et al.: "Random Erasing Data Augmentation", arXiv:1708.04896.
     A fourth channel is not erased.
 
     Args:
-        EPSILON: probability of erasing.
-        sl, sh: lowest and highest area, as fractions of the image's.
+        EPSILON: probability of erasing. Like the next three options, a number, or arithmetic such as "1.0/3.0".
+        sl: lowest area, as a fraction of the image's.
+        sh: highest area, as a fraction of the image's.
         r1: lowest height / width; the highest is 1 / r1.
         mean: fill values, one per channel (mode "const").
         attempt: number of rectangles to draw until one fits; if none does, the image is not changed.

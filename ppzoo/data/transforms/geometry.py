@@ -153,7 +153,7 @@ class ResizeImage:
         return self.window(image.shape[0], image.shape[1], random).of(image)
 
     def window(self, height: int, width: int, random: np.random.Generator) -> Window:
-        """Return the window for an image of that size: all of it."""
+        """Return the window that covers a complete image of that size."""
         size = self.size
         if size is None:
             factor = self.resize_short / min(width, height)

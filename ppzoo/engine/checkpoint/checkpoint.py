@@ -167,10 +167,31 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
         CheckpointError: a file is missing or damaged, or belongs to another run.
         WeightsError: the weights do not fit the network.
     """
+    files = _open_files(prefix)
+    accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
+    with validation.wrap_malformed(files.prefix):
+        _restore(state, files, accumulators, saved)
+
+
+def require_checkpoint(prefix: Path) -> None:
+    """Check that the files of the checkpoint `prefix` exist and have the right sizes, without reading them.
+
+    Raises:
+        CheckpointError: a file is missing, or has another size.
+    """
+    _open_files(prefix, verify_content=False)
+
+
+def _open_files(prefix: Path, *, verify_content: bool = True) -> SavedFiles:
+    """Return the files of the checkpoint `prefix`, which can have the suffix of one of them.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
     prefix = prefix.with_suffix("") if prefix.suffix in REQUIRED_SUFFIXES else prefix
     files = SavedFiles(prefix)
     try:
-        files.require_complete()
+        files.require_complete(verify_content=verify_content)
     except CheckpointError as error:
         error.rewrite("{}; use another checkpoint, or --resume auto for the newest complete one of the run".format)
         raise
@@ -186,9 +207,7 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
             f"expected a checkpoint ({prefix}.pdparams, .pdopt and .pdstates), but {prefix}{missing[0]}"
             f" {describe_absence(f'{prefix}{missing[0]}')}{hint}"
         )
-    accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
-    with validation.wrap_malformed(prefix):
-        _restore(state, files, accumulators, saved)
+    return files
 
 
 def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any], saved: dict[str, Any]) -> None:

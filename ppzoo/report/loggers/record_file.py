@@ -39,9 +39,9 @@ class RecordFile:
     Args:
         folder: created if only its last part is missing.
         name: name of a new file.
-        pattern: of the files in the folder that a resumed run continues, as one file.
+        pattern: shell pattern of the record files in the folder, which a resumed run merges and continues.
         locate: finds the records of a file.
-        start: from where the run starts.
+        start: the epoch and step at which the run starts.
 
     Attributes:
         is_new: whether the file is empty.
@@ -88,9 +88,9 @@ class RecordFile:
 def _merge_files(files: Sequence[Path], locate: Locate, epochs: int, steps: int) -> None:
     """Merge the records of finished epochs and steps into the last of the files, and remove the others.
 
-    Each file replaces the records of earlier files from its first epoch and step on. Records of the run are removed,
-    since they are written again. After a kill at any moment the last file is complete, before or after the merge, and
-    the merge can be repeated.
+    Each file replaces the records of earlier files from its first epoch and step on. Records about the run itself, such
+    as its hyperparameters, are removed, since the resumed run writes them again. If the process is killed during the
+    merge, the last file is either unchanged or completely merged, and the merge can be repeated.
     """
     pieces: list[bytes] = []
     for file in reversed(files):
