@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import paddle
 import pytest
@@ -14,6 +16,9 @@ from ppzoo.layers.bfloat16 import _graph_of, _operator_name
 from ppzoo.models.efficientnet import MbConvBlock
 from ppzoo.models.mobilenet_v2 import InvresiBlocks
 from ppzoo.models.mobilenet_v3 import Block, ResidualUnit
+from ppzoo.models.mobilenet_v4 import Universal, UniversalInvertedResidual
+from ppzoo.models.pp_lcnet import Block as Row
+from ppzoo.models.pp_lcnet import DepthwiseSeparable
 from ppzoo.models.repvgg import RepVGGBlock
 from ppzoo.native import operators
 
@@ -205,6 +210,30 @@ def outputs_in_training(unit: nn.Layer) -> tuple[list[np.ndarray], set[str]]:
     return found + [value.numpy() for value in unit.state_dict().values()], names
 
 
+def add_hook(layer: nn.Layer) -> None:
+    layer.register_forward_post_hook(lambda layer, inputs, output: output * 2)
+
+
+def no_change(unit: nn.Layer) -> None:
+    """The change of a unit that is compared as it is built."""
+
+
+def outputs_in_both_modes(
+    build: Callable[[], nn.Layer], change: Callable[[nn.Layer], object]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], set[str]]:
+    """Return `outputs_in_training` with and without native operators, and the names of the native operators."""
+    found, names = {}, {}
+    for mode in ("on", "off"):
+        native.set_mode(mode)
+        paddle.seed(3)
+        with paddle.utils.unique_name.guard():
+            unit = build()
+        unit.train()
+        change(unit)
+        found[mode], names[mode] = outputs_in_training(unit)
+    return list(zip(*found.values(), strict=True)), names["on"]
+
+
 def squeeze_excite_of(unit: nn.Layer) -> layers.ConvSqueezeExcite:
     return next(layer for layer in unit.sublayers() if isinstance(layer, layers.ConvSqueezeExcite))
 
@@ -225,21 +254,48 @@ CHANGED_UNITS = {
 @pytest.mark.parametrize("kind", UNITS)
 @pytest.mark.parametrize("change", [None, *CHANGED_UNITS])
 def test_unit_with_squeeze_excite_computes_the_same_as_without_native_operators(kind, change, native_on):
-    found = {}
-    for mode in ("on", "off"):
-        native.set_mode(mode)
-        paddle.seed(3)
-        with paddle.utils.unique_name.guard():
-            unit = UNITS[kind]()
-        unit.train()
-        if change is not None:
-            CHANGED_UNITS[change](unit)
-        found[mode], names = outputs_in_training(unit)
-        if mode == "on":
-            assert ("inverted_residual_se" in names) == (change is None)
-    for ours, theirs in zip(*found.values(), strict=True):
+    results, names = outputs_in_both_modes(UNITS[kind], CHANGED_UNITS.get(change, no_change))
+    assert ("inverted_residual_se" in names) == (change is None)
+    for ours, theirs in results:
         scale = max(1.0, float(np.abs(theirs).max()))
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5 * scale)
+
+
+SEQUENCES = {
+    "PPLCNet": lambda: layers.SeparableBlocks(
+        DepthwiseSeparable(16, 24, Row(3, 24, 2), stride=(2, 1), act="hardswish", lr_mult=1.0),
+        DepthwiseSeparable(24, 24, Row(5, 24, 1), stride=(1, 1), act="relu", lr_mult=1.0),
+    ),
+    "MobileNetV4": lambda: UniversalInvertedResidual(
+        16, Universal(16, 32, 3, 5), act="relu", layer_scale=0.0, drop_path_rate=0.0
+    ),
+}
+# Changes of a sequence, and whether one operator computes it afterwards.
+CHANGED_SEQUENCES = {
+    "padding of the convolutions": (lambda layer: setattr(layer, "_padding", "SAME"), nn.Conv2D, True),
+    "hooks of the convolutions": (add_hook, nn.Conv2D, False),
+    "hooks of the norms": (add_hook, layers.BatchNorm, False),
+    "frozen statistics": (lambda layer: setattr(layer, "_use_global_stats", True), layers.BatchNorm, False),
+    "hooks of the blocks": (add_hook, DepthwiseSeparable, True),
+}
+
+
+@pytest.mark.parametrize("kind", SEQUENCES)
+@pytest.mark.parametrize("change", [None, *CHANGED_SEQUENCES])
+def test_sequence_of_convolutions_computes_the_same_as_without_native_operators(kind, change, native_on):
+    apply, layer_kind, is_one_operator = CHANGED_SEQUENCES.get(change, (add_hook, (), True))
+
+    def change_layers(unit):
+        for layer in unit.sublayers():
+            if isinstance(layer, layer_kind):
+                apply(layer)
+
+    results, names = outputs_in_both_modes(SEQUENCES[kind], change_layers)
+    assert ("conv_norm_sequence" in names) == is_one_operator
+    # A norm cancels the effect of the offsets of a norm two layers before it: their gradients are rounding errors.
+    largest = max(float(np.abs(theirs).max()) for _, theirs in results)
+    for ours, theirs in results:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5 * largest)
 
 
 def repvgg_block(channels: int = 8, stride: int = 1, **options) -> RepVGGBlock:
@@ -266,10 +322,6 @@ def test_block_of_repvgg_in_training_is_one_operator(channels, stride, fused_cal
     assert len(fused_calls) == 2
     for ours, theirs in zip(*found.values(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-
-
-def add_hook(layer: nn.Layer) -> None:
-    layer.register_forward_post_hook(lambda layer, inputs, output: output * 2)
 
 
 # Changes of a block after which it is not one operator.

@@ -490,6 +490,9 @@ SECOND = {
     "concatenation": lambda x: native_layers.concat([x, x]),
     "halves": lambda x: native_layers.halve(x)[1],
     "linear": lambda x: native_layers.Linear(16, 3)(x.mean([2, 3])),
+    "sequence of convolutions": lambda x: layers.conv_sequence(
+        [layers.ConvBNLayer(16, 8, 1), layers.ConvBNLayer(8, 8, 1)], x
+    ),
     "inverted residual with squeeze-and-excitation": lambda x: ResidualUnit(16, 24, 16, SMALL[0])(x),
 }
 
