@@ -6,11 +6,11 @@ from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
 from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
-from ppzoo.layers.conv_sequence import SeparableBlocks, conv_sequence
+from ppzoo.layers.conv_sequence import SeparableBlock, SeparableBlocks, conv_sequence
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.drop_path import drop_path
 from ppzoo.layers.head import WideHeadClassifier
-from ppzoo.layers.inverted_residual import inverted_residual, inverted_residuals
+from ppzoo.layers.inverted_residual import InvertedResidual, inverted_residual, inverted_residuals
 from ppzoo.layers.modes import evaluation_mode
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.native_layers import (
@@ -58,6 +58,7 @@ __all__ = [
     "DiverseBranchBlock",
     "FeatureExtractor",
     "HardSigmoid",
+    "InvertedResidual",
     "KaimingConvBNLayer",
     "LearnableAffineBlock",
     "Linear",
@@ -67,6 +68,7 @@ __all__ = [
     "Padding",
     "Reparameterized",
     "SELayer",
+    "SeparableBlock",
     "SeparableBlocks",
     "WideHeadClassifier",
     "activate",

@@ -13,33 +13,43 @@ from ppzoo.layers.native_layers import fusable, is_plain
 from ppzoo.native import operators
 
 
-def conv_sequence(convolutions: Sequence[ConvBNLayer], x: Tensor, *, shortcut: bool = False) -> Tensor:
-    """Return the convolutions in sequence, plus x with `shortcut`, computed by one operator where that is possible.
+def conv_sequence(layers: Sequence[nn.Layer], x: Tensor, *, shortcut: bool = False) -> Tensor:
+    """Return the result of the layers in sequence, plus x with `shortcut`.
+
+    One operator computes it if the layers are `ConvBNLayer`s, 1x1 or depthwise after the first, and if the last one has
+    no activation in case of a shortcut.
 
     Args:
-        convolutions: at least one. One operator computes them if those after the first are 1x1 or depthwise, and, with
-            a shortcut, if the last one has no activation.
+        layers: at least one; with a shortcut, the last one is a `ConvBNLayer`.
     """
-    stages = fusable_stages(convolutions, x) if native.supports(x) else None
+    stages = fusable_stages(layers, x) if native.supports(x) else None
     if stages is not None and operators.is_conv_norm_sequence(stages, shortcut):
         return operators.conv_batch_norm_sequence(x, stages, shortcut)
-    *first, last = convolutions
+    *first, last = layers
     y = x
-    for convolution in first:
-        y = convolution(y)
-    return last(y, x if shortcut else None)
+    for layer in first:
+        y = layer(y)
+    return last(y, x) if shortcut else last(y)
+
+
+class SeparableBlock(nn.Layer):
+    """Base class of depthwise separable convolutions: calls its `layers` in sequence."""
+
+    @property
+    def layers(self) -> Sequence[nn.Layer]:
+        raise NotImplementedError(f"{type(self).__name__} must define layers")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv_sequence(self.layers, x)
 
 
 class SeparableBlocks(nn.Sequential):
-    """Depthwise separable convolutions in sequence, computed by one operator where that is possible.
-
-    Its layers compute `conv_sequence(self.convolutions, x)`.
-    """
+    """Depthwise separable convolutions in sequence, computed by one operator where that is possible."""
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = list(self._sub_layers.values())
-        if all(is_plain(block, type(block)) for block in blocks):
-            return conv_sequence([convolution for block in blocks for convolution in block.convolutions], x)
+        if all(is_plain(block, SeparableBlock) for block in blocks):
+            return conv_sequence([layer for block in blocks for layer in block.layers], x)
         return super().forward(x)
 
 
@@ -49,17 +59,19 @@ class _Image(NamedTuple):
     shape: list[int]
 
 
-def fusable_stages(convolutions: Sequence[ConvBNLayer], x: Tensor) -> list[operators.ConvNormStage] | None:
-    """Return the arguments of operators that train the convolutions in sequence; None if one is not supported.
+def fusable_stages(layers: Sequence[nn.Layer], x: Tensor) -> list[operators.ConvNormStage] | None:
+    """Return the arguments of operators that train the layers in sequence; None if one of them is not supported.
 
     The caller has checked `ppzoo.native.supports(x)`.
     """
     stages = []
     image = x
-    for convolution in convolutions:
-        stage = fusable(*convolution.parts, image) if is_plain(convolution, ConvBNLayer) else None
+    for layer in layers:
+        if not isinstance(layer, ConvBNLayer) or not is_plain(layer, ConvBNLayer):
+            return None
+        stage = fusable(*layer.parts, image)
         if stage is None:
             return None
-        image = _Image(convolution.parts[0].output_shape(image, stage.geometry))
+        image = _Image(layer.parts[0].output_shape(image, stage.geometry))
         stages.append(stage)
     return stages

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from paddle import Tensor
+from paddle import Tensor, nn
 
 from ppzoo import native
 from ppzoo.layers.conv_bn import ConvBNLayer
@@ -15,15 +14,17 @@ from ppzoo.layers.squeeze_excite import ConvSqueezeExcite
 from ppzoo.native import operators
 
 
-class InvertedResidual(Protocol):
-    """A layer that computes `inverted_residual(*self.convolutions, x, shortcut=self.shortcut)`."""
+class InvertedResidual(nn.Layer):
+    """Base class of inverted residuals: computes `inverted_residual` with its `convolutions` and `shortcut`."""
 
     shortcut: bool
 
     @property
-    def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer, ConvBNLayer]: ...
+    def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer, ConvBNLayer]:
+        raise NotImplementedError(f"{type(self).__name__} must define convolutions")
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def forward(self, x: Tensor) -> Tensor:
+        return inverted_residual(*self.convolutions, x, shortcut=self.shortcut)
 
 
 def inverted_residual(
@@ -55,7 +56,7 @@ def inverted_residual(
     return project(squeeze_excite(depthwise(expand(x))), x if shortcut else None)
 
 
-def inverted_residuals(units: Sequence[InvertedResidual], x: Tensor) -> Tensor:
+def inverted_residuals(units: Sequence[nn.Layer], x: Tensor) -> Tensor:
     """Return the units in sequence, computed by one operator where that is possible.
 
     Args:
@@ -69,14 +70,14 @@ def inverted_residuals(units: Sequence[InvertedResidual], x: Tensor) -> Tensor:
     return x
 
 
-def _fusable_units(units: Sequence[InvertedResidual], x: Tensor) -> list[list[operators.ConvNormStage]] | None:
+def _fusable_units(units: Sequence[nn.Layer], x: Tensor) -> list[list[operators.ConvNormStage]] | None:
     """Return the arguments of the operator for all units; None if one of them does not support it.
 
     `x` is the input of the first unit. It stands for those of the others, whose sizes the operator checks itself.
     """
     blocks = []
     for number, unit in enumerate(units):
-        can_follow = is_plain(unit, type(unit)) and (unit.shortcut or number == 0)
+        can_follow = is_plain(unit, InvertedResidual) and (unit.shortcut or number == 0)
         stages = _fusable_stages(unit.convolutions, x, shortcut=unit.shortcut) if can_follow else None
         if stages is None:
             return None

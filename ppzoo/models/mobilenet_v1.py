@@ -14,8 +14,8 @@ from ppzoo.layers import (
     Classifier,
     ConvBNLayer,
     Linear,
+    SeparableBlock,
     SeparableBlocks,
-    conv_sequence,
     weight_attr,
 )
 from ppzoo.models.catalog import Weights, register_variant
@@ -34,7 +34,7 @@ BLOCKS = [
 ]
 
 
-class DepthwiseSeparable(nn.Layer):
+class DepthwiseSeparable(SeparableBlock):
     """Depthwise 3x3 convolution, then 1x1 convolution; batch norm and ReLU after each.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
@@ -49,11 +49,8 @@ class DepthwiseSeparable(nn.Layer):
         self.pointwise_conv = ConvBNLayer(in_channels, out_channels, 1, weight_init=init)
 
     @property
-    def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer]:
+    def layers(self) -> tuple[ConvBNLayer, ConvBNLayer]:
         return self.depthwise_conv, self.pointwise_conv
-
-    def forward(self, x):
-        return conv_sequence(self.convolutions, x)
 
 
 class MobileNet(Classifier):

@@ -16,8 +16,8 @@ from ppzoo.layers import (
     AdaptiveAvgPool2D,
     Classifier,
     DataFormat,
+    InvertedResidual,
     NamedConvBNLayer,
-    inverted_residual,
     inverted_residuals,
     linear,
 )
@@ -44,7 +44,7 @@ class ConvBNLayer(NamedConvBNLayer):
         super().__init__(in_channels, out_channels, kernel_size, name=name, act=act, **options)
 
 
-class InvertedResidualUnit(nn.Layer):
+class InvertedResidualUnit(InvertedResidual):
     """1x1 expansion, depthwise 3x3 convolution, linear 1x1 projection; with `shortcut`, the input is added.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
@@ -72,9 +72,6 @@ class InvertedResidualUnit(nn.Layer):
     @property
     def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer, ConvBNLayer]:
         return self._expand_conv, self._bottleneck_conv, self._linear_conv
-
-    def forward(self, x):
-        return inverted_residual(*self.convolutions, x, shortcut=self.shortcut)
 
 
 class InvresiBlocks(nn.Sequential):

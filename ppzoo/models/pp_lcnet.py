@@ -16,9 +16,9 @@ from ppzoo.errors import ConfigError
 from ppzoo.layers import (
     ConvSqueezeExcite,
     KaimingConvBNLayer,
+    SeparableBlock,
     SeparableBlocks,
     WideHeadClassifier,
-    conv_sequence,
     make_divisible,
 )
 from ppzoo.models.catalog import Weights, register_variant
@@ -46,7 +46,7 @@ Activation = Literal["hardswish", "relu", "relu6"]
 Stride = int | list[int]
 
 
-class DepthwiseSeparable(nn.Layer):
+class DepthwiseSeparable(SeparableBlock):
     """Depthwise convolution, squeeze-and-excitation, 1x1 convolution.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
@@ -68,13 +68,8 @@ class DepthwiseSeparable(nn.Layer):
         self.pw_conv = KaimingConvBNLayer(in_channels, out_channels, 1, **options)
 
     @property
-    def convolutions(self) -> tuple[KaimingConvBNLayer, KaimingConvBNLayer]:
-        return self.dw_conv, self.pw_conv
-
-    def forward(self, x):
-        if self.se is None:
-            return conv_sequence(self.convolutions, x)
-        return self.pw_conv(self.se(self.dw_conv(x)))
+    def layers(self) -> list[nn.Layer]:
+        return [layer for layer in (self.dw_conv, self.se, self.pw_conv) if layer is not None]
 
 
 class PPLCNet(WideHeadClassifier):
@@ -118,8 +113,7 @@ class PPLCNet(WideHeadClassifier):
                 options = {"stride": stride, "act": act, "lr_mult": factors[index + 1]}
                 blocks.append(DepthwiseSeparable(channels, out_channels, row, **options))
                 channels, total_stride = out_channels, total_stride * stride[0]
-            sequence = nn.Sequential if any(row.squeeze_excite for row in rows) else SeparableBlocks
-            setattr(self, stage, sequence(*blocks))
+            setattr(self, stage, SeparableBlocks(*blocks))
             if total_stride >= 4:
                 self.feature_layers[total_stride] = stage
         self.build_head(

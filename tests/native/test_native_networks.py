@@ -298,6 +298,17 @@ def test_sequence_of_convolutions_computes_the_same_as_without_native_operators(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5 * largest)
 
 
+@pytest.mark.parametrize("kind", ["PPLCNet", "MobileNetV2"])
+def test_replaced_block_is_called(kind, native_on):
+    residuals = {"expansion": 2, "repeats": 2, "stride": 1, "name": "x", "data_format": "NCHW"}
+    stage = SEQUENCES["PPLCNet"]() if kind == "PPLCNet" else InvresiBlocks(16, 16, **residuals)
+    images = paddle.randn([3, 16, 9, 7])
+    first, second = list(stage.named_children())
+    expected = first[1](images)
+    stage.add_sublayer(second[0], nn.ReLU())
+    np.testing.assert_allclose(stage(images).numpy(), nn.functional.relu(expected).numpy(), rtol=1e-5, atol=1e-5)
+
+
 def repvgg_block(channels: int = 8, stride: int = 1, **options) -> RepVGGBlock:
     paddle.seed(2)
     return RepVGGBlock(8, channels, stride=stride, **{"groups": 1, "squeeze_excite": False, **options})

@@ -1044,14 +1044,15 @@ Case conv_norm_sequence_case(Random& random) {
   conv_norm_sequence(sequence, x, stages.weights.data(), stages.saved.data(), y);
   conv_norm_sequence_gradients(sequence, x, stages.weights.data(), stages.read.data(), dy, stages.gradients.data(),
                                has_dx ? dx.data() : nullptr, scratch);
-  const double depth = static_cast<double>(sequence.shapes.size());
+  // Rounding errors of all stages add up. Norms amplify them: see inverted_residual_case. With one or two channels
+  // between two stages, all channels of the second stage are nearly the same, and some sums cancel almost completely.
+  result.geometry += words({{"amplification", std::llround(stages.amplification)}});
+  result.tolerance *= std::max(1.0, static_cast<double>(sequence.shapes.size()) / 1.5);
   result.tolerance *= std::max(1.0, stages.amplification / 4.0);
   Doubles output = stages.expected.back().y;
   for (size_t k = 0; sequence.shortcut && k < output.size(); ++k) output[k] += x[k];
   result.compare("y", y, output);
-  // See inverted_residual_case.
-  if (stages.kinks || last.output_pixels() < 16) return result;
-  result.tolerance *= std::max(1.0, depth / 1.5);
+  if (stages.kinks || last.output_pixels() < 16 || stages.amplification > 20.0) return result;
   Doubles gradient = dy.doubles();
   for (size_t i = sequence.shapes.size(); i-- > 0;) {
     gradient = stages.compare_gradients(result, i, i == 0 ? source : stages.expected[i - 1].y, gradient);
