@@ -146,7 +146,9 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
             f"--data: expected a folder of images or a list file, got {images!r}, which {describe_absence(images)}"
         )
     if is_list and images.lower().endswith(data.IMAGE_SUFFIXES):
-        raise ConfigError(f"--data: expected a folder of images or a list file, got the image {images!r}")
+        raise ConfigError(
+            f"--data: expected a folder of images or a list file, got the image {images!r}; use its folder"
+        )
     if multi_label and not is_list:
         raise ConfigError(
             "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0', since the network predicts several"

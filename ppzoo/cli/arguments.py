@@ -56,8 +56,8 @@ class Parser(argparse.ArgumentParser):
         if unknown[0] in ("-c", "--config") and any(it.metavar == "CONFIG" for it in self._get_positional_actions()):
             return f"; write the configuration without {unknown[0]}"
         has_override = "--override" in self._option_string_actions
-        cut = next((text for text in getattr(parsed, "override", []) if _open_brackets(text)), None)
-        if cut is not None:
+        cut = next((text for text in getattr(parsed, "override", []) if _open_brackets(text) > 0), None)
+        if cut is not None and not unknown[0].startswith("--"):
             complete = " ".join([cut, *unknown])
             shown = "'KEY.PATH=VALUE'" if _open_brackets(complete) else shlex.quote(one_line(complete))
             return f"; put quotes around a value of -o that contains spaces: -o {shown}"

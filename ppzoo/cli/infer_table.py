@@ -108,7 +108,7 @@ def _check_sorting(options: argparse.Namespace, source: Path | VideoSource) -> N
     if isinstance(source, VideoSource):
         raise ConfigError(f"--sort-into: expected a folder of images, got {source}: frames are not files")
     if os.path.isfile(options.sort_into):
-        raise ConfigError(f"--sort-into: expected a folder, got the file {options.sort_into}")
+        raise ConfigError(f"--sort-into: expected a folder, got the file {options.sort_into}; use another path")
     images, target = source.resolve(), Path(options.sort_into).resolve()
     if images.is_relative_to(target) or target.is_relative_to(images):
         raise ConfigError(

@@ -253,7 +253,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
         settings = yaml_io.parse(read_plain_file(path), SETTINGS, yaml_io.EXPORT_LIMITS)
         ops, (name, options) = settings["PreProcess"]["transform_ops"], parse_postprocess(settings["PostProcess"])
     except ConfigError as error:
-        problem = str(error).removeprefix(f"{SETTINGS}, ").removesuffix(f"; {yaml_io.FIX}")
+        problem = str(error).removeprefix(SETTINGS).lstrip(",: ").removesuffix(f"; {yaml_io.FIX}")
         raise PpzooError(f"{path} is damaged ({problem}); export the network again") from error
     except OSError as error:
         raise PpzooError(f"cannot read {path}: {error.strerror}") from error

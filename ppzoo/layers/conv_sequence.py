@@ -13,23 +13,22 @@ from ppzoo.layers.native_layers import fusable, is_plain
 from ppzoo.native import operators
 
 
-def conv_sequence(layers: Sequence[nn.Layer], x: Tensor, *, shortcut: bool = False) -> Tensor:
-    """Return the result of the layers in sequence, plus x with `shortcut`.
+def conv_sequence(layers: Sequence[nn.Layer], x: Tensor) -> Tensor:
+    """Return the result of the layers in sequence, computed by one operator where that is possible."""
+    y = _fused_sequence(layers, x)
+    if y is not None:
+        return y
+    for layer in layers:
+        x = layer(x)
+    return x
 
-    One operator computes it if the layers are `ConvBNLayer`s, 1x1 or depthwise after the first, and if the last one has
-    no activation in case of a shortcut.
 
-    Args:
-        layers: at least one; with a shortcut, the last one is a `ConvBNLayer`.
-    """
-    stages = fusable_stages(layers, x) if native.supports(x) else None
-    if stages is not None and operators.is_conv_norm_sequence(stages, shortcut):
-        return operators.conv_batch_norm_sequence(x, stages, shortcut)
-    *first, last = layers
-    y = x
-    for layer in first:
-        y = layer(y)
-    return last(y, x) if shortcut else last(y)
+def _fused_sequence(layers: Sequence[nn.Layer], x: Tensor) -> Tensor | None:
+    """Return the result of convolutions with batch norm, 1x1 or depthwise after the first; None for other layers."""
+    stages = fusable_stages(layers, x) if layers and native.supports(x) else None
+    if stages is None or not operators.is_conv_norm_sequence(stages):
+        return None
+    return operators.conv_batch_norm_sequence(x, stages)
 
 
 class SeparableBlock(nn.Layer):
@@ -44,12 +43,14 @@ class SeparableBlock(nn.Layer):
 
 
 class SeparableBlocks(nn.Sequential):
-    """Depthwise separable convolutions in sequence, computed by one operator where that is possible."""
+    """Depthwise separable convolutions in sequence, computed by one operator, or else by one per block."""
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = list(self._sub_layers.values())
         if all(is_plain(block, SeparableBlock) for block in blocks):
-            return conv_sequence([layer for block in blocks for layer in block.layers], x)
+            y = _fused_sequence([layer for block in blocks for layer in block.layers], x)
+            if y is not None:
+                return y
         return super().forward(x)
 
 

@@ -249,11 +249,14 @@ class UniversalInvertedResidual(Branch):
         self.finish(row.stride == 1 and in_channels == row.out, row.out, layer_scale, drop_path_rate)
 
     def branch(self, x, residual=None):
+        y = x if self.dw_start is None else self.dw_start(x)
+        if self.dw_mid is None:
+            return self.pw_proj(self.pw_exp(y), residual)
         shortcut = residual is not None
-        if self.dw_start is None and self.dw_mid is not None:
-            return layers.inverted_residual(self.pw_exp, self.dw_mid, self.pw_proj, x, shortcut=shortcut)
-        convolutions = [self.dw_start, self.pw_exp, self.dw_mid, self.pw_proj]
-        return layers.conv_sequence([layer for layer in convolutions if layer is not None], x, shortcut=shortcut)
+        if self.dw_start is None:
+            return layers.inverted_residual(self.pw_exp, self.dw_mid, self.pw_proj, y, shortcut=shortcut)
+        y = layers.inverted_residual(self.pw_exp, self.dw_mid, self.pw_proj, y)
+        return add(y, residual) if shortcut else y
 
 
 class MobileAttention(Branch):

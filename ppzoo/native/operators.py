@@ -246,13 +246,9 @@ def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], sho
     return to_nchw(out[0])
 
 
-def is_conv_norm_sequence(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:
+def is_conv_norm_sequence(stages: Sequence[ConvNormStage]) -> bool:
     """Return whether `conv_batch_norm_sequence` can compute these stages."""
-    return (
-        not _in_bfloat16
-        and all(_is_pointwise(stage) or _is_depthwise(stage) for stage in stages[1:])
-        and not (shortcut and stages[-1].activation)
-    )
+    return not _in_bfloat16 and all(_is_pointwise(stage) or _is_depthwise(stage) for stage in stages[1:])
 
 
 def _is_depthwise(stage: ConvNormStage) -> bool:
@@ -260,18 +256,17 @@ def _is_depthwise(stage: ConvNormStage) -> bool:
     return inputs == 1 and stage.geometry[-1] == filters >= MIN_DEPTHWISE_CHANNELS
 
 
-def conv_batch_norm_sequence(x: Tensor, stages: Sequence[ConvNormStage], shortcut: bool = False) -> Tensor:
+def conv_batch_norm_sequence(x: Tensor, stages: Sequence[ConvNormStage]) -> Tensor:
     """Return the output of the last stage, each of which gets the output of the one before; computed by one operator.
 
     Args:
         stages: `is_conv_norm_sequence` is true for them.
-        shortcut: whether x is added to the output.
     """
     weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
     tensors = [list(column) for column in zip(*norms, strict=True)]
     numbers = [number for geometry in geometries for number in geometry]
     codes = [ACTIVATION_CODES[name] for name in activations]
-    attributes = numbers, codes, shortcut, not x.stop_gradient, list(momenta), list(epsilons)
+    attributes = numbers, codes, not x.stop_gradient, list(momenta), list(epsilons)
     return to_nchw(run_custom_op("ppzoo_conv_norm_sequence", to_nhwc(x), list(weights), *tensors, *attributes)[0])
 
 

@@ -240,7 +240,7 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["infer", "exported", "photos", "--output", "x.csv", "--sort-into", "model.onnx"],
-            "--sort-into: expected a folder, got the file model.onnx",
+            "--sort-into: expected a folder, got the file model.onnx; use another path",
         ),
         (["serve", "=exported"], "EXPORT: expected a name, got ''; use NAME=FOLDER"),
         (

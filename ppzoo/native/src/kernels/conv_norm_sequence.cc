@@ -1,5 +1,5 @@
 // Convolutions in sequence, each followed by batch norm and an activation: the depthwise separable convolutions of
-// MobileNetV1 and PP-LCNet, and, with a shortcut, the blocks of MobileNetV4.
+// MobileNetV1 and PP-LCNet.
 //
 // Such layers are limited by memory bandwidth. Only the convolutions' outputs before their norms are written. The next
 // convolution normalizes them row by row while it reads them (KernelInput), forward and backward.
@@ -16,10 +16,7 @@
 
 #include "kernels/convolution_norm.h"
 #include "kernels/depthwise.h"
-#include "kernels/elementwise.h"
 #include "kernels/pointwise.h"
-#include "kernels/threads.h"
-#include "kernels/workspace.h"
 
 namespace ppzoo {
 namespace {
@@ -66,10 +63,13 @@ void conv_norm_sequence(const ConvNormSequence& sequence, const float* x, const 
     norm = finalize_statistics(batch, stages[i].norm, sequence.activations[i], saved[i].mean, saved[i].inverse_std);
     input = {saved[i].raw, &*norm};
   }
-  norm->apply(input.data, sequence.shortcut ? x : nullptr, sequence.shapes.back().output_pixels(), y);
+  norm->apply(input.data, nullptr, sequence.shapes.back().output_pixels(), y);
 }
 
-int64_t gradient_scratch_size(const ConvNormSequence& sequence) { return 2 * largest_input(sequence); }
+int64_t gradient_scratch_size(const ConvNormSequence& sequence) {
+  const int64_t count = static_cast<int64_t>(sequence.shapes.size());
+  return std::min<int64_t>(2, count - 1) * largest_input(sequence);
+}
 
 void conv_norm_sequence_gradients(const ConvNormSequence& sequence, const float* x, const StageWeights* stages,
                                   const SavedStage<const float>* saved, const float* dy, const StageGradient* gradients,
@@ -80,7 +80,6 @@ void conv_norm_sequence_gradients(const ConvNormSequence& sequence, const float*
     return NormGradient(shape.out_channels, shape.output_pixels(), norm.gamma, norm.beta, saved[stage].mean,
                         saved[stage].inverse_std);
   };
-  const float* residual = sequence.shortcut ? dy : nullptr;
   const size_t last = sequence.shapes.size() - 1;
   NormGradient gradient = gradient_of(last);
   gradient.add(saved[last].raw, nullptr, dy, sequence.activations[last], nullptr);
@@ -90,7 +89,7 @@ void conv_norm_sequence_gradients(const ConvNormSequence& sequence, const float*
     NormGradient before = gradient_of(i - 1);
     const Normalizer norm = before.normalizer(sequence.activations[i - 1]);
     const KernelInput input(saved[i - 1].raw, &norm);
-    float* dinput = scratch + (i % 2) * largest_input(sequence);
+    float* dinput = scratch + ((last - i) % 2) * largest_input(sequence);
     const auto compute = pointwise(shape) ? pointwise_gradients_between : depthwise_gradients_between;
     compute(shape, gradient, sequence.activations[i], before, input, stages[i].weights, saved[i].raw, dy, dinput,
             gradients[i].weights);
@@ -100,7 +99,6 @@ void conv_norm_sequence_gradients(const ConvNormSequence& sequence, const float*
   }
   convolve_norm_gradients(sequence.shapes[0], gradient, x, stages[0].weights, saved[0].raw, dy, sequence.activations[0],
                           dx, gradients[0].weights);
-  if (residual != nullptr && dx != nullptr) accumulate(residual, sequence.shapes[0].input_size(), dx);
 }
 
 }  // namespace ppzoo

@@ -11,12 +11,10 @@
 namespace ppzoo {
 
 // Stage i computes activation(norm(convolution(output of stage i - 1))). Its convolution is 1x1 or depthwise (see
-// pointwise.h and depthwise.h); that of the first stage can be any one. With `shortcut`, which needs kNone as the last
-// activation, x is added to the output.
+// pointwise.h and depthwise.h); that of the first stage can be any one.
 struct ConvNormSequence {
   std::vector<ConvShape> shapes;
   std::vector<Activation> activations;
-  bool shortcut;
 };
 // `stages`, `saved` and `gradients` have one element per stage.
 void conv_norm_sequence(const ConvNormSequence& sequence, const float* x, const StageWeights* stages,

@@ -105,9 +105,9 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
 
 // `geometries`: nine numbers per stage.
 ppzoo::ConvNormSequence sequence_of(const Tensor& x, const Tensors& weights, const Integers& geometries,
-                                    const Integers& activations, bool shortcut) {
+                                    const Integers& activations) {
   const size_t count = activations.size();
-  require(count > 0, [] { return "stages: expected at least one"; });
+  require(count > 0, [] { return "convolutions with batch norm: expected at least one"; });
   require_count(weights.size(), count, "weights");
   require_count(geometries.size(), kGeometry * count, "numbers of geometries");
   require_axes(x, "input", 4);
@@ -117,16 +117,11 @@ ppzoo::ConvNormSequence sequence_of(const Tensor& x, const Tensors& weights, con
     const auto geometry = geometries.begin() + static_cast<int64_t>(kGeometry * i);
     const ConvShape convolution = conv_shape(shape, weights[i], Integers(geometry, geometry + kGeometry));
     require(i == 0 || ppzoo::pointwise(convolution) || ppzoo::depthwise(convolution),
-            [] { return "stages: expected a 1x1 or depthwise convolution in each but the first"; });
+            [] { return "convolutions with batch norm: expected only 1x1 and depthwise ones after the first"; });
     sequence.shapes.push_back(convolution);
     sequence.activations.push_back(activation_of(activations[i]));
     shape = output_shape(convolution);
   }
-  sequence.shortcut = shortcut;
-  require(!shortcut || (shape == x.shape() && sequence.activations.back() == ppzoo::Activation::kNone), [&] {
-    return "stages: expected equal input and output shapes and no last activation with a shortcut, got " +
-           format(x.shape()) + " and " + format(shape);
-  });
   return sequence;
 }
 
@@ -147,9 +142,9 @@ std::vector<ppzoo::SavedStage<Value>> saved_stages(const ppzoo::ConvNormSequence
 
 std::vector<Tensor> conv_norm_sequence(const Tensor& x, const Tensors& weights, const Tensors& gammas,
                                        const Tensors& betas, Tensors& running_means, Tensors& running_variances,
-                                       const Integers& geometries, const Integers& activations, bool shortcut, bool,
+                                       const Integers& geometries, const Integers& activations, bool,
                                        const Floats& momenta, const Floats& epsilons) {
-  const auto sequence = sequence_of(x, weights, geometries, activations, shortcut);
+  const auto sequence = sequence_of(x, weights, geometries, activations);
   const auto stages =
       stages_to_train(sequence.shapes, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
   Tensor y = empty_like(x, output_shape(sequence.shapes.back())), saved = empty_like(x, {saved_size(sequence)});
@@ -160,9 +155,9 @@ std::vector<Tensor> conv_norm_sequence(const Tensor& x, const Tensors& weights, 
 
 std::vector<Tensor> conv_norm_sequence_gradient(const Tensor& x, const Tensors& weights, const Tensors& gammas,
                                                 const Tensors& betas, const Tensor& saved, const Tensor& dy,
-                                                const Integers& geometries, const Integers& activations, bool shortcut,
-                                                bool need_dx, const Floats&, const Floats&) {
-  const auto sequence = sequence_of(x, weights, geometries, activations, shortcut);
+                                                const Integers& geometries, const Integers& activations, bool need_dx,
+                                                const Floats&, const Floats&) {
+  const auto sequence = sequence_of(x, weights, geometries, activations);
   require_shape(saved, "saved values", {saved_size(sequence)});
   require_output_shape(dy, "output gradient", sequence.shapes.back());
   StagesBackward backward(sequence.shapes, weights, gammas, betas);
@@ -421,14 +416,14 @@ PD_BUILD_OP(ppzoo_conv_norm_sequence)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
              paddle::Vec("Variance")})
     .Outputs({"Y", "Saved"})
-    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "need_dx: bool",
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(conv_norm_sequence));
 PD_BUILD_GRAD_OP(ppzoo_conv_norm_sequence)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Saved", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
               paddle::Grad(paddle::Vec("Beta"))})
-    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "need_dx: bool",
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(conv_norm_sequence_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_sequence, "X");

@@ -22,7 +22,8 @@ constexpr int64_t kCacheLine = 16;  // elements
 // The lists of an operator have one element per stage.
 inline void require_count(size_t received, size_t expected, const char* name) {
   require(received == expected, [&] {
-    return "stages: expected " + std::to_string(expected) + " " + name + ", got " + std::to_string(received);
+    return "convolutions with batch norm: expected " + std::to_string(expected) + " " + name + ", got " +
+           std::to_string(received);
   });
 }
 
