@@ -34,7 +34,7 @@ class EvaluationRecord:
 
     Args:
         class_num: number of classes.
-        multi_label: labels are N x C of 1, 0 or below 0 for unknown; there are curves only.
+        multi_label: labels are N x C of 1, 0 or below 0 for unknown; there are precision-recall curves only.
         select: returns the class scores, N x C, from the network's output.
         to_pixels: returns an H x W x 3 uint8 image from one of the network's input, C x H x W.
 
