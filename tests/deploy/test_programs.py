@@ -95,7 +95,7 @@ def test_an_export_to_a_full_disk_has_exit_status_1(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("a: [", "expected YAML"),
+        ("a: [", "is damaged"),
         (b"\xff\xfe\xff", "expected YAML"),
         (
             "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrst")),
@@ -106,7 +106,7 @@ def test_an_export_to_a_full_disk_has_exit_status_1(folder, monkeypatch):
         ("a: 1\na: 2", "duplicate key"),
         ("#" * (9 << 20), "at most 8388608 bytes"),
         ("a: \x1b[2J", "expected YAML"),
-        ("a: !!python/object/apply:os.getcwd []", "expected YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "is damaged"),
         ("", "of which one is missing"),
         ("[1]", "of which one is missing"),
         (yaml.safe_dump({**SETTINGS, "PostProcess": {}}), "of which one is missing"),
