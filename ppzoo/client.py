@@ -165,7 +165,8 @@ class Client:
             self._connection.close()
             if is_reused:
                 return self._send(method, path, body, headers)
-            raise ServiceError(f"{self._url}: no response ({error or type(error).__name__})") from error
+            fix = "; start `ppzoo serve` there, or correct the URL" if isinstance(error, ConnectionRefusedError) else ""
+            raise ServiceError(f"{self._url}: no response ({error or type(error).__name__}){fix}") from error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise ServiceError(f"{self._url}: no response ({error or type(error).__name__})") from error

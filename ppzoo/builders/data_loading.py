@@ -130,6 +130,8 @@ def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndar
     """
     try:
         return preprocess(read_plain_file(path))
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: expected an image file, got a folder: pass a list of its image files") from error
     except OSError as error:
         raise DataError(f"{path}: cannot read the image: {error.strerror}") from error
     except DataError as error:

@@ -110,7 +110,7 @@ def _with_bases(
     if len(chain) >= MAX_CHAIN:
         raise ConfigError(f"{trail}: expected at most {MAX_CHAIN} files in a chain of {BASE}")
     if resolved not in done:
-        content = _read(path, f"{path}, the {BASE} of {chain[-1]}" if chain else str(path))
+        content = _read(path, chain[-1] if chain else None)
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
@@ -143,13 +143,14 @@ def _bases(value: Any, path: Path) -> list[str]:
     return names
 
 
-def _read(path: Path, shown: str) -> dict[str, Any]:
-    """Return the content of a file; `shown` is its description in messages."""
+def _read(path: Path, parent: Path | None) -> dict[str, Any]:
+    """Return the content of a file; `parent` is the file that names it as its base."""
+    shown = str(path) if parent is None else f"{path}, the {BASE} of {parent}"
     try:
         with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigFileError(f"no configuration file {shown}{_suggest(path)}") from None
+        raise ConfigFileError(f"no configuration file {shown}{_suggest(path, parent)}") from None
     except OSError as error:
         reason = error.strerror or error
         raise ConfigFileError(f"cannot read the configuration file {shown}: {reason}") from None
@@ -176,10 +177,16 @@ def _without_anchors(content: dict[str, Any], anchor_keys: Collection[str]) -> d
     return {key: value for key, value in content.items() if not is_anchor.get(key)}
 
 
-def _suggest(path: Path) -> str:
-    """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
-    file = suggest_path(path, suffix=packaged_configs.SUFFIX if path.suffix in ("", ".yml") else path.suffix)
-    name = None if "did you mean" in file else packaged_configs.nearest_name(path)
+def _suggest(path: Path, parent: Path | None) -> str:
+    """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name.
+
+    A name that differs only in case is preferred to a file.
+    """
+    suffix = packaged_configs.SUFFIX if path.suffix in ("", ".yml") else path.suffix
+    start = "the current folder" if parent is None else "the folder of the file that names them"
+    file, name = suggest_path(path, suffix=suffix, start=start), packaged_configs.nearest_name(path)
+    if "did you mean" in file and not (name and Path(name).name.lower() == path.name.lower()):
+        name = None
     return (
         f"; did you mean {name!r}? (`ppzoo configs` lists all names)"
         if name

@@ -1,4 +1,4 @@
-"""The mappings of a plain configuration that name their component, such as `Optimizer`."""
+"""The mappings of a configuration whose key `name` selects their component, such as `Optimizer`."""
 
 from __future__ import annotations
 

@@ -30,19 +30,20 @@ def check_files(config: Config, task: Task = "train") -> list[str]:
     return [problem.line() for problem in _find_missing(config, task)]
 
 
-def suggest_path(path: Path, *, suffix: str | None) -> str:
+def suggest_path(path: Path, *, suffix: str | None, start: str = "the current folder") -> str:
     """Return '; did you mean X?' with the nearest name in the same folder, or that the folder does not exist.
 
     Args:
         path: a path that does not exist.
         suffix: suffix of the files to choose from; None for folders.
+        start: from where relative paths start.
     """
     folder = path.parent
     if describe_absence(path) != ABSENT:
         return ""
     if not os.path.isdir(folder):
-        base = "" if folder.is_absolute() else "; relative paths start from the current folder"
-        return f"; the folder {str(folder)!r} does not exist{base}"
+        rule = "" if folder.is_absolute() else f"; relative paths start from {start}"
+        return f"; the folder {str(folder)!r} does not exist{rule}"
     if not os.access(folder, os.R_OK):
         return ""
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]

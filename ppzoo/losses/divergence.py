@@ -41,7 +41,9 @@ class KLDivLoss(Loss):
         if label.shape != logits.shape or not label.is_floating_point():
             expected = " x ".join(map(str, logits.shape))
             raise DataError(
-                f"KLDivLoss: expected labels that are logits of {expected}, got {label.dtype} {list(label.shape)}"
+                f"KLDivLoss: expected labels that are logits of shape {expected}, got labels of shape"
+                f" {list(label.shape)} and type {label.dtype}; use CELoss for class indices, or DistillationKLDivLoss"
+                " for the logits of another network"
             )
         divergence = softened_divergence(logits, label.astype(logits.dtype), self.temperature)
         return divergence.mean() * self.temperature**2

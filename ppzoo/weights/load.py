@@ -17,7 +17,7 @@ import numpy as np
 from ppzoo.errors import ConfigError, WeightsError, with_article
 from ppzoo.files import require_path
 from ppzoo.weights.key_aliases import best_key_aliases
-from ppzoo.weights.load_report import LoadReport, Shape, best_fit
+from ppzoo.weights.load_report import MIN_SIMILARITY, LoadReport, Shape, best_fit
 from ppzoo.weights.read import read
 from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloat16
 
@@ -218,7 +218,7 @@ def _misfit_error(
     best, this = best_fit(found, candidates(size)), best_fit(found, [(network, shapes)])
     verb = "do" if report.source == ARRAYS else "does"
     message = f"{report.source} {verb} not fit {network}: {report.problems() or 'there are no entries to load'}"
-    if best and best[1] > (this[1] if this else 0.0):
+    if best and best[1] > max(MIN_SIMILARITY, this[1] if this else 0.0):
         return WeightsError(f"{message}; the weights look like those of {best[0]}")
     if not report.loaded:
         return WeightsError(f"{message}; no entry matches")

@@ -75,6 +75,9 @@ def shape_text(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
+MIN_SIMILARITY = 0.9  # share of matching entries above which a file is assumed to belong to an architecture
+
+
 def best_fit(
     shapes: Mapping[str, Shape], candidates: Iterable[tuple[str, Mapping[str, Shape]]]
 ) -> tuple[str, float] | None:

@@ -22,6 +22,7 @@ from ppzoo.config import (
 )
 from ppzoo.config.type_checks import accepts
 from ppzoo.config.unsupported import unsupported_name
+from ppzoo.errors import ConfigFileError
 
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"
@@ -517,3 +518,16 @@ def test_missing_files_are_reported_with_the_nearest_name(components, tmp_path):
     ]
     (line,) = found("Arch.pretrained=no_folder/best")
     assert line.endswith("; the folder 'no_folder' does not exist; relative paths start from the current folder")
+
+
+def test_a_configuration_that_does_not_exist(tmp_path, monkeypatch):
+    """A name of another case is preferred to a similar file; a base starts from the folder of its file."""
+    monkeypatch.chdir(tmp_path)
+    Path("resnext.yaml").write_text("Global: {}\n")
+    with pytest.raises(ConfigFileError, match=r"did you mean 'imagenet/ResNet/ResNet50'\?"):
+        load("resnet50")
+    with pytest.raises(ConfigFileError, match=r"did you mean 'resnext.yaml'\?"):
+        load("resnex")
+    Path("child.yaml").write_text("_BASE_: none/base.yaml\n")
+    with pytest.raises(ConfigFileError, match="relative paths start from the folder of the file that names them"):
+        load("child.yaml")

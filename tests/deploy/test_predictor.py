@@ -184,7 +184,7 @@ def test_files_are_decoded_if_the_export_has_no_decode_image(exported, tmp_path)
         ("\ud800.jpg", r"got '\\ud800.jpg', which contains a character that is invalid in paths$"),
         ("https://example.com/a.jpg", "got a URL: download it, and pass its bytes$"),
         (Path("none.jpg"), "none.jpg: cannot read the image: No such file or directory$"),
-        (Path(__file__).parent, "deploy: cannot read the image: Is a directory$"),
+        (Path(__file__).parent, "deploy: expected an image file, got a folder: pass a list of its image files$"),
         (Image.new("RGB", (4, 4)), r"got a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
         (BytesIO(PNG), r"got BytesIO, a file object: pass the result of read\(\)$"),
         (bytearray(PNG), r"got bytearray: pass bytes\(image\)$"),

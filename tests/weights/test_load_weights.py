@@ -212,6 +212,13 @@ def test_best_fit_shares_the_most_entries():
     assert best_fit({"other": (3,)}, candidates) is None
 
 
+def test_error_names_no_network_that_hardly_fits():
+    source = {**values(build(width=8)), **{f"other.{i}": np.zeros(3, np.float32) for i in range(20)}}
+    with pytest.raises(WeightsError, match=r"(does|do) not fit") as caught:
+        load_weights(build(), source, candidates=lambda size: [("width 8", shapes(8))])
+    assert "look like" not in str(caught.value)
+
+
 def test_error_names_the_network_that_fits_better():
     source = values(build(width=8))
     with pytest.raises(WeightsError, match="the weights look like those of width 8"):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.load_report import LoadReport, Shape, best_fit
+from ppzoo.weights.load_report import MIN_SIMILARITY, LoadReport, Shape, best_fit
 from ppzoo.weights.torch_import.naming_schemes import NamingScheme
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ SUFFIXES = {
     "gamma": "gamma",
 }
 WRAPPER = "module."  # prefix that torch.nn.DataParallel adds to all names
-MIN_SIMILARITY = 0.9  # share of matching entries above which a file is assumed to belong to an architecture
 COUNTER = "num_batches_tracked"  # exists in PyTorch's batch norm only, and is not used in evaluation
 
 
