@@ -219,34 +219,42 @@ class Predictor:
 
     def _outputs(self, images: Sequence[Image]) -> list[np.ndarray]:
         """Return the probabilities of a batch, N x class_num, and its features if the export has them."""
-        first = self._prepare(images[0])
+        first = self._prepare_first(images[: self._cores])
         with self._engine_lock:
-            batch = self.engine.batch((len(images), *first.shape))
-            batch.set_image(0, first)
-            if len(images) > 1:
-                self._fill(batch, images)
+            batch = self.engine.batch((len(images), *first[0].shape))
+            for index, prepared in enumerate(first):
+                self._set_image(batch, index, prepared)
+            if len(images) > len(first):
+                self._fill(batch, images, len(first))
             outputs = batch.outputs()
         require_label_count(self.postprocess[0], len(self._label_names), outputs[0].shape[1])
         return outputs
 
-    def _fill(self, batch: Batch, images: Sequence[Image]) -> None:
-        """Preprocess all images but the first on all cores; this thread is one of the workers."""
-        cores = min(self._cores, len(images) - 1)
+    def _prepare_first(self, images: Sequence[Image]) -> list[np.ndarray]:
+        """Preprocess the first images of a batch, one per core; this thread is one of the workers."""
+        futures = [self._threads.submit(self._prepare, image) for image in images[1:]]
+        return [self._prepare(images[0]), *(future.result() for future in futures)]
+
+    def _fill(self, batch: Batch, images: Sequence[Image], done: int) -> None:
+        """Preprocess all images but the first `done` on all cores; this thread is one of the workers."""
+        cores = min(self._cores, len(images) - done)
 
         def fill(start: int) -> None:
             for index in range(start, len(images), cores):
-                prepared = self._prepare(images[index])
-                if prepared.shape != batch.images.shape[1:]:
-                    raise shape_error((1, *self._chw(prepared.shape)))
-                batch.set_image(index, prepared)
+                self._set_image(batch, index, self._prepare(images[index]))
 
-        futures = [self._threads.submit(fill, start) for start in range(2, cores + 1)]
+        futures = [self._threads.submit(fill, done + number) for number in range(1, cores)]
         try:
-            fill(1)
+            fill(done)
         finally:
             wait(futures)
         for future in futures:
             future.result()
+
+    def _set_image(self, batch: Batch, index: int, prepared: np.ndarray) -> None:
+        if prepared.shape != batch.images.shape[1:]:
+            raise shape_error((1, *self._chw(prepared.shape)))
+        batch.set_image(index, prepared)
 
     def _prepare(self, image: Image) -> np.ndarray:
         """Read and preprocess an image for the engine."""

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ppzoo.errors import ConfigError
+
 
 class Batch:
     """The input buffer of an engine; several threads can fill it at the same time.
@@ -46,3 +48,12 @@ class Normalization(NamedTuple):
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Convert N x H x W x C uint8 pixels to N x C x H x W float32."""
         return (pixels * self.scale + self.shift).astype(np.float32).transpose(0, 3, 1, 2)
+
+    def require_channels(self, channels: int) -> None:
+        """Check that the network has as many input channels.
+
+        Raises:
+            ConfigError: it has another number.
+        """
+        if len(self.scale) != channels:
+            raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, got {len(self.scale)}")

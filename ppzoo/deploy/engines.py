@@ -163,19 +163,21 @@ def open_onnx_engine(
 ) -> OnnxEngine:
     """`open_engine` for one of `ONNX_ENGINES`."""
     require_installed(name)
-    normalization = normalization if ONNX_ENGINES[name].prefers_pixels else None
     if precision == "int8" or not is_pir_program(exported):
-        return _open_file(name, exported, batch_size, precision)
+        return _open_file(name, exported, batch_size, normalization, precision)
     with _as_engine_error():
-        model, chw = onnx_model(exported, normalization)
-    has_pixels = normalization is not None
-    engine = ONNX_ENGINES[name](model, chw, takes_pixels=has_pixels, batch_size=batch_size, precision=precision)
+        model, chw = onnx_model(exported)
+    engine = ONNX_ENGINES[name](
+        model, chw, takes_pixels=False, batch_size=batch_size, precision=precision, normalization=normalization
+    )
     if precision == "float32":
         _check_outputs(engine, PaddleEngine(exported), normalization)
     return engine
 
 
-def _open_file(name: str, exported: ExportedModel, batch_size: int, precision: str) -> OnnxEngine:
+def _open_file(
+    name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None, precision: str
+) -> OnnxEngine:
     """Open the ONNX or OpenVINO model of an export.
 
     Raises:
@@ -192,14 +194,23 @@ def _open_file(name: str, exported: ExportedModel, batch_size: int, precision: s
             f"engine: expected an export that {name} can run, got one in the format {', '.join(formats)}; export the"
             f" network with `--format {OPENVINO if name == OpenVino.name else ONNX}`"
         )
-    return open_file_engine(name, exported, batch_size, precision, kind=found[0])
+    return open_file_engine(name, exported, batch_size, precision, kind=found[0], normalization=normalization)
 
 
-def open_file_engine(name: str, exported: ExportedModel, batch_size: int, precision: str, *, kind: str) -> OnnxEngine:
+def open_file_engine(
+    name: str,
+    exported: ExportedModel,
+    batch_size: int,
+    precision: str,
+    *,
+    kind: str,
+    normalization: Normalization | None = None,
+) -> OnnxEngine:
     """Open the ONNX or OpenVINO model of an export, whatever other formats it has.
 
     Args:
         kind: the format, "onnx" or "openvino".
+        normalization: as for `open_engine`.
 
     Raises:
         PpzooError: the model is damaged.
@@ -214,6 +225,7 @@ def open_file_engine(name: str, exported: ExportedModel, batch_size: int, precis
             takes_pixels=deployment.with_preprocessing,
             batch_size=batch_size,
             precision=precision,
+            normalization=normalization,
         )
         engine(np.zeros((1, *engine.image_shape), engine.dtype))
     except (RuntimeError, ValueError, TypeError, IndexError, DataError, OSError) as error:
@@ -241,7 +253,7 @@ def _check_outputs(engine: OnnxEngine, reference: PaddleEngine, normalization: N
         shape = (count, *engine.image_shape)
         images: np.ndarray = random.standard_normal(shape, dtype=np.float32)
         normalized = images
-        if normalization is not None:
+        if engine.takes_pixels and normalization is not None:
             images = random.integers(0, 256, shape, dtype=np.uint8)
             normalized = normalization(images)
         expected = reference(normalized)

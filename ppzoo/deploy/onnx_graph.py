@@ -57,9 +57,7 @@ class Graph:
         from onnx import TensorProto
 
         channels, height, width = self.image_shape
-        if len(self.normalization.scale) != channels:
-            received = len(self.normalization.scale)
-            raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, got {received}")
+        self.normalization.require_channels(channels)
         # Engines are slow if the last axis has only the channels.
         rows = self.constant(np.array([-1, height, width * channels]))
         (values,) = self.node("Cast", self.node("Reshape", [INPUT, rows]), to=TensorProto.FLOAT)

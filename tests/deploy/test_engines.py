@@ -56,7 +56,7 @@ def fake(monkeypatch, exported):
     """Replace `openvino` by a fake engine, whether it is installed or not."""
     program = PaddleEngine(open_export(exported))
     kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
-    monkeypatch.setattr(engines, "onnx_model", lambda exported, normalization: (b"", [3, 8, 8]))
+    monkeypatch.setattr(engines, "onnx_model", lambda exported: (b"", [3, 8, 8]))
     monkeypatch.setattr(engines, "ONNX_ENGINES", {"openvino": kind})
     monkeypatch.setattr(engines, "ENGINE_NAMES", ("paddle", "openvino"))
     monkeypatch.setattr(engine_autotune, "is_installed", lambda name: True)

@@ -10,6 +10,7 @@ from helpers.needs import needs_engine
 
 import ppzoo
 from ppzoo.deploy import CheckImages, ExportOptions, LowerPrecision, export_formats, open_export, precision, run_engine
+from ppzoo.deploy.engines import open_engine
 from ppzoo.deploy.onnx_engines import supports_bfloat16
 from ppzoo.errors import ConfigError
 
@@ -80,6 +81,15 @@ def test_probabilities_in_int8_are_not_rounded(quantized):
     for engine in ("onnxruntime", "openvino"):
         found = ppzoo.Predictor(quantized, engine=engine, precision="int8").probabilities(pixels)
         np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_openvino_normalizes_the_pixels_of_a_quantized_model(quantized):
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
+    predictor = ppzoo.Predictor(quantized, engine="openvino", precision="int8")
+    assert predictor.engine.takes_pixels
+    normalized = np.stack([predictor.preprocess(image, np.random.default_rng(0)) for image in pixels])
+    expected = open_engine("openvino", open_export(quantized), 16, precision="int8")(normalized)
+    np.testing.assert_allclose(predictor.probabilities(list(pixels)), expected, atol=1e-5)
 
 
 def test_weights_are_quantized_per_channel(quantized):
