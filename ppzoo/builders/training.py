@@ -301,7 +301,7 @@ def build_initial_network(config: Config, other_classes: str | None, *, is_resum
     """Build the network with the weights that training starts from; those of a checkpoint are loaded later.
 
     Args:
-        other_classes: as of `TrainingData`; the head is then initialized.
+        other_classes: see `TrainingData`; if it is not None, the head is initialized.
     """
     weights = config.Global.pretrained_model
     new_head = not is_resumed and other_classes is not None
