@@ -71,7 +71,7 @@ class BatchModel:
 
 
 class ExportPredictor(Protocol):
-    """The public attributes of `ppzoo.Predictor`."""
+    """The attributes of `ppzoo.Predictor` that predictions in batches use."""
 
     exported: deploy.ExportedModel
     preprocess: data.Compose

@@ -3,8 +3,8 @@
 It is generated from the dataclasses and components with which `ppzoo check` checks configurations. A file inherits keys
 from its base files, so no key is required, except options in lists, which are never merged. JSON Schema cannot express
 every rule of `ppzoo check`: conditions on values are in descriptions, and contradictions between keys are not covered.
-It has no notion of YAML anchors, so the schema accepts all unknown sections that do not begin with a capital letter;
-`ppzoo check` accepts only those whose value has an anchor.
+JSON Schema has no notion of YAML anchors, so this one accepts all unknown sections that do not begin with a capital
+letter; `ppzoo check` accepts only those whose value has an anchor.
 """
 
 from __future__ import annotations

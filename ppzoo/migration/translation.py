@@ -323,7 +323,7 @@ def _grid_mask(config: Mapping[str, Any]) -> tuple[str, str] | None:
 def _resume(config: Mapping[str, Any]) -> tuple[str, str] | None:
     if (config.get("Global") or {}).get("checkpoints") is None:
         return None
-    reason = "PaddleClas does not restore the best metric, the random state and the step; ppzoo does"
+    reason = "PaddleClas does not restore the best metric, the random state or the step; ppzoo does"
     return "Global.checkpoints", reason
 
 
