@@ -57,7 +57,7 @@ def build_training_data(config: Config) -> TrainingData:
 
 
 def add_classes_of_data(config: Config) -> Config:
-    """Return the configuration with `Arch.class_num`; if unset, that of the class names or of the training data.
+    """Return the configuration with `Arch.class_num`; if unset, it is counted in the class names or the training data.
 
     Raises:
         DataError: the training data cannot be read, or has too many classes.

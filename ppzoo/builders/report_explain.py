@@ -27,8 +27,8 @@ MIN_MAP_IMAGES, MAP_BATCH = 3, 16
 def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str, Any]]], notes: list[Note]) -> None:
     """Set "overlay" of the images of a gallery to the Grad-CAM overlay of the predicted class.
 
-    With several labels per image it is that of the most probable label. The first images of each kind come first; after
-    `OVERLAY_SECONDS` no more are computed.
+    With several labels per image, the overlay is that of the most probable label. The first images of each kind come
+    first; after `OVERLAY_SECONDS` no more are computed.
     """
     members = {kind: choose(evaluated.predictions, len(gallery[kind])).tolist() for kind, choose in KINDS.items()}
     ranked = chain.from_iterable(zip_longest(*members.values()))

@@ -185,7 +185,7 @@ def find_shared_checkpoint(
 
 
 def log_training_data(config: Config, loader: Loader) -> None:
-    """Log the training data, and warn if its classes are imbalanced or its preprocessing is not that of the weights."""
+    """Log the training data and ignored keys, and warn of imbalanced classes and of mistakes in `Infer.transforms`."""
     images = loader.samples.dataset
     warn_of_imbalance(images.labels)
     log_data(TRAIN_DATA, images, class_count(config.Arch))
