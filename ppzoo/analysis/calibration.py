@@ -18,7 +18,7 @@ BINS = 15
 
 TEMPERATURES = (0.01, 100.0)  # the search range
 MAX_EVALUATIONS, RELATIVE_STEP = 60, 1e-6
-CHUNK_VALUES = 1 << 16  # scores that are converted to float64 at once
+CHUNK_VALUES = 1 << 16  # number of scores that are converted to float64 together
 
 
 def bin_confidences(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> BinSums:
@@ -100,7 +100,7 @@ def _find_zero(evaluate: Callable[[float], tuple[float, float]], low: float, hig
 
 
 def scaled_bins(scores: np.ndarray, labels: np.ndarray, temperature: float, bins: int = BINS) -> BinSums:
-    """Return the sums of `bin_confidences` for scores that are divided by a temperature; arguments as above."""
+    """Return the sums of `bin_confidences` for scores that are divided by a temperature; see `fit_temperature`."""
     total: BinSums = {name: np.zeros(bins) for name in ("samples", "confidence", "right")}
     for part in _chunks(scores):
         scaled = scores[part].astype(np.float64) / temperature
@@ -136,7 +136,7 @@ def _class_derivatives(scores: np.ndarray, labels: np.ndarray, inverse: float) -
 
 
 def _label_derivatives(scores: np.ndarray, labels: np.ndarray, inverse: float) -> tuple[float, float]:
-    """Return the same for the binary cross entropy of the known labels."""
+    """Return what `_class_derivatives` does, for the binary cross entropy of the known labels."""
     known = labels >= 0
     values, truth = scores[known], labels[known]
     probabilities = sigmoid(inverse * values)

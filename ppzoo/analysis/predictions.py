@@ -1,8 +1,8 @@
 """The predictions of an evaluation, image by image.
 
-Of each image only its labels, its prediction and four numbers are kept. Scores are kept as float32, to fit the
-temperature: those of all images up to 67 million values (50,000 images of 1,000 classes take 200 MB), of more images
-evenly spaced ones.
+Of each image only its labels, its prediction and four numbers are kept. To fit the temperature, scores are kept as
+float32: those of all images if these are at most 67 million values (50,000 images of 1,000 classes take 200 MB),
+otherwise those of evenly spaced images.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Predictions:
         indices: (N,) index of each image in the dataset.
         labels: (N,) class indices; (N, C) of 1, 0 and -1 (unknown) if images can have several labels.
         predicted: (N,) the class with the highest score; (N, C) of 1 (probability above 0.5) and 0.
-        confidence: (N,) probability of the prediction; with several labels, the lowest of the C predictions' (1 or 0).
-        label_confidence: (N,) probability of the label; with several, the lowest of the known labels' (1 or 0).
+        confidence: (N,) probability of the prediction; with several labels, the lowest one of the C predictions.
+        label_confidence: (N,) probability of the label; with several labels, the lowest one of the known labels.
         loss: (N,) cross entropy; with several labels, the mean binary cross entropy of the known ones.
         right: (N,) whether the prediction (all known labels) is right.
-        bins: sums of `bin_confidences`; with several labels, of the probability of each label and whether it is 1.
+        bins: sums of `bin_confidences`; with several labels, "right" is whether each known label is 1.
         kept: positions of the images whose scores are kept.
         scores: (len(kept), C) logits up to a constant per image; with several labels, logits.
     """

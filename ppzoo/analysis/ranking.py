@@ -28,7 +28,7 @@ def confidently_wrong(predictions: Predictions, count: int) -> np.ndarray:
 def coverage_curve(predictions: Predictions, points: int = COVERAGE_POINTS) -> list[dict[str, float]]:
     """Return the accuracy of the predictions whose confidence is at least a threshold, for about `points` thresholds.
 
-    Each point has the threshold and "coverage", the fraction of the images that reach it; in descending order.
+    Each point has the threshold and "coverage", the fraction of the images that reach it. The coverage descends.
     """
     order = np.argsort(-predictions.confidence, kind="stable")
     confidence = predictions.confidence[order]

@@ -1,4 +1,4 @@
-"""A trained network, of a run or an export, for the prediction of many images by batches from worker processes."""
+"""A trained network of a run or an export that predicts many images, in batches that worker processes prepare."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Preparation:
         """Return one array per view.
 
         Raises:
-            DataError: it is not an image, or damaged.
+            DataError: `image` is damaged or not an image.
         """
         if self.takes_pixels:
             return [view.before_last(image, random) for view in self.views]
@@ -55,7 +55,7 @@ class BatchModel:
         prepare: prepares an image, in worker processes.
         predict: predicts a batch of images. Its arguments are one stack of images per view, and the names of the images
             for error messages.
-        topk: number of classes per prediction; 0 if that differs between images (several labels).
+        topk: number of classes per prediction; 0 for several labels per image, where it differs between images.
         class_names: the names of all classes, as far as they are known.
         identity: a SHA-256 of everything that the predictions depend on.
         title: the folder or file of the network, for messages.
@@ -71,7 +71,7 @@ class BatchModel:
 
 
 class ExportPredictor(Protocol):
-    """The public attributes of `ppzoo.Predictor`."""
+    """The attributes of `ppzoo.Predictor` that predictions in batches use."""
 
     exported: deploy.ExportedModel
     preprocess: data.Compose
@@ -152,10 +152,10 @@ def _topk_of(postprocess: Any) -> int:
 
 
 def _with_top(postprocess: Any, top: int | None) -> Any:
-    """Return a postprocessing step with `top` classes per prediction.
+    """Return a postprocessing step with `top` classes per prediction; the given one if `top` is None.
 
     Raises:
-        ConfigError: it is not `Topk`.
+        ConfigError: `postprocess` is not `Topk`.
     """
     if top is None:
         return postprocess

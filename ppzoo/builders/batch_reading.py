@@ -23,7 +23,7 @@ Item = TypeVar("Item", str, int)
 
 
 class Outcome(NamedTuple):
-    """The result of an image of a batch: when it was recorded (0 for files), and its prediction or its error."""
+    """The result of an image: its time in the video in seconds (0 for files), and its prediction or its error."""
 
     seconds: float
     prediction: Prediction | DataError
@@ -84,7 +84,7 @@ class _Stack:
         try:
             self._shapes = require_equal_shapes(self._shapes, views)
         except ConfigError as error:
-            raise DataError(error.line) from error  # which is passed on to the parent process
+            raise DataError(error.line) from error  # workers send DataErrors to the parent process
         if self._images is None:
             self._images = self._empty((self._count, sum(view.size for view in views)), views[0].dtype)
         row, start = self._images[len(self._details)], 0
@@ -107,7 +107,7 @@ def predict_batches(
 
     Args:
         reader: reads the batches, which are the keys of its requests.
-        batches: are requested a few in advance, so that the workers read while the network computes.
+        batches: the batches; a few are requested in advance, so that the workers read while the network computes.
         workers: number of processes.
     """
     waiting: deque[Sequence[Item]] = deque()

@@ -22,7 +22,7 @@ MAX_NAMES_IN_CONFIG = 1000  # config.yaml has a maximum size; labels.txt has all
 
 
 class WorkerEnd(Callback):
-    """Ends the worker processes of loaders with the training, also where an exception keeps the trainer in memory."""
+    """Ends the worker processes of loaders when training ends, even if an exception keeps the trainer in memory."""
 
     def __init__(self, loaders: Sequence[Loader]) -> None:
         self.loaders = loaders
@@ -49,7 +49,7 @@ def build_callbacks(
     """Open the run's folder, write its configuration and labels, and build the callbacks of this process.
 
     Args:
-        record: accumulates what the evaluations show; None without loggers or evaluations.
+        record: accumulates what the loggers draw of an evaluation; None without loggers or evaluations.
         main_metric: the name of the metric that decides which epoch is the best.
         recall: the recall of each class in the evaluations.
         evaluation_data: the data of the evaluations; None without any.
@@ -121,7 +121,7 @@ def build_finishing_callbacks(
 
 
 def _build_checkpoint_savers(config: Config, state: engine.TrainState, folder: Path) -> list[Callback]:
-    """Build what saves checkpoints and, in a distillation, the student's weights of the latest and the best one."""
+    """Build the callbacks that save checkpoints and, in a distillation, the latest and best weights of the student."""
     run, student = config.Global, config.Arch.deployed_prefix
     saver = engine.CheckpointSaver(state, folder, run.save_interval, run.keep, run.save_interval_steps)
     return [saver, engine.StudentWeights(folder, student)] if student else [saver]

@@ -57,7 +57,7 @@ def build_training_data(config: Config) -> TrainingData:
 
 
 def add_classes_of_data(config: Config) -> Config:
-    """Return the configuration with `Arch.class_num`; if unset, that of the class names or of the training data.
+    """Return the configuration with `Arch.class_num`; if unset, it is counted in the class names or the training data.
 
     Raises:
         DataError: the training data cannot be read, or has too many classes.
@@ -141,8 +141,8 @@ def read_names_of_run(weights: str | None) -> list[str] | None:
 def find_training_names(config: Config) -> list[str] | None:
     """Return the class names whose order numbers the classes of the training data; None for the data's own order.
 
-    They are `Global.class_names`, or the names of the weights that training starts from, if the numbers of classes
-    are equal and the data has no other classes: the head of these weights then fits.
+    They are `Global.class_names`, or the class names stored with the weights that training starts from, if the numbers
+    of classes are equal and the data has no other classes: the head of these weights then fits.
     """
     if config.Global.class_names:
         return list(config.Global.class_names)
@@ -267,7 +267,11 @@ def require_class_labels(config: Config) -> None:
 
 
 def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> dict[int, str]:
-    """Return `labels` unless one of them is the name of another class of the training."""
+    """Return `labels`.
+
+    Raises:
+        ConfigError: one of them is the name of a class that has another index in the training.
+    """
     known = data.normalize_names(list(of_run.values()))
     for (index, name), plain in zip(labels.items(), data.normalize_names(list(labels.values())), strict=True):
         if plain in known and known[index] != plain:
@@ -291,7 +295,7 @@ def list_labels(config: Config) -> list[str]:
 
 
 def list_readable_labels(config: Config) -> list[str]:
-    """Return the same for a description, with indices instead of names that cannot be read or are of other classes."""
+    """Return what `list_labels` does, for a description: names that cannot be read or do not fit become indices."""
     names = config.Global.class_names or _configured_labels(config) or ()
     return [*names, *map(str, range(len(names), class_count(config.Arch)))]
 

@@ -87,10 +87,10 @@ def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_metrics(file: Path, raw: Mapping[str, Any], known: configuration.Components) -> None:
-    """Check the metrics of a configuration; its network can be one that only the user's program registers.
+    """Check only the metrics of a configuration: its network can be one that only the user's program registers.
 
     Raises:
-        ConfigError: all mistakes.
+        ConfigError: all mistakes in the section `Metric`.
     """
     problems = [problem for problem in configuration.check(raw, known, None) if problem.startswith("Metric")]
     if problems:

@@ -179,7 +179,7 @@ def build_batch_transforms(
 def build_postprocess(
     cfg: Plain | PostProcessConfig, labels: Mapping[int, str], *, key: str = ""
 ) -> Callable[[np.ndarray], list[dict[str, Any]]]:
-    """Build the function from probabilities (N x class_num) to predictions of `Infer.PostProcess`.
+    """Build the function of `Infer.PostProcess` that converts probabilities (N x class_num) to predictions.
 
     Args:
         labels: class index -> name.

@@ -109,7 +109,7 @@ def image_sizes(section: DatasetConfig, sampler: data.Sampler) -> list[int]:
 
 
 def _build_sized_transforms(section: DatasetConfig, sampler: data.Sampler) -> list[data.Compose]:
-    """Build the transforms for each image size: it replaces the size of the crops and of `ResizeImage`."""
+    """Build the transforms for each image size, which replaces the size of the crops and of `ResizeImage`."""
     sizes = image_sizes(section, sampler)
     return [build_transforms([resized(spec, size) for spec in section.transforms]) for size in sizes]
 

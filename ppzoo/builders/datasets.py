@@ -1,4 +1,4 @@
-"""Build the datasets of a configuration, with its classes numbered as those of the network."""
+"""Build the datasets of a configuration, with their classes numbered as those of the network."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def build_dataset(
     """Build the dataset of a section `dataset`; its labels are checked against `class_num`, unless that is None.
 
     Args:
-        classes: names of the network's classes; classes of the data that have names are numbered by them.
-        training: without `classes`, the order of the class names in the data numbers them; evaluation data must then
-            contain all classes, or be a list file with numbers.
+        classes: names of the network's classes; if the classes of the data have names, their numbers are the positions
+            of these names in `classes`.
+        training: whether this is training data. Without `classes`, classes with names are numbered in their order in
+            the data; evaluation data must then contain all classes, or be a list file with numbers.
 
     Raises:
         DataError: the dataset cannot be read, or contains an unknown class.

@@ -76,7 +76,7 @@ def require_files(config: Config, task: configuration.Task) -> None:
 def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Build everything that a configuration describes except its data, and log warnings about it.
 
-    Of data that exist, only the header of a table of labels, or the labels of the first shard are read.
+    If the data exists, only the header of a table of labels, or the labels of the first shard, are read.
 
     Raises:
         ConfigError: all mistakes; missing data is not one.
@@ -101,7 +101,10 @@ def _parse(source: str | Mapping[str, Any], overrides: Sequence[str], task: conf
 
 
 def _find_problems(builders: Iterable[Callable[[], Any]]) -> list[str]:
-    """Return the configuration errors of builders, whose log messages are logged when things are built to be used."""
+    """Call builders and return their configuration errors.
+
+    Their log messages are suppressed: they appear when the same parts are built for use.
+    """
     problems: list[str] = []
     logging.disable(logging.WARNING)
     try:
@@ -243,7 +246,7 @@ def _find_name_problems(config: Config) -> list[str]:
 
 
 def _keyed(key: str, build: Callable[..., Any]) -> Callable[[], Any]:
-    """Return a builder that names its components by their paths in the section `key` in its errors."""
+    """Return a builder whose errors name each component by its path in the section `key`."""
     return _at(key, partial(build, key=key))
 
 

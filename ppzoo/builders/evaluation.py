@@ -150,7 +150,7 @@ def build_evaluation(
             )
         loader.record_failures(processes.all_gather_lists(list(loader.bad.items())))
         if loader.bad:
-            logger.warning("skipped %s in evaluation that could not be read", count_text(len(loader.bad), "image"))
+            logger.warning("evaluation: skipped %s that could not be read", count_text(len(loader.bad), "image"))
         return results
 
     higher_is_better = metric_list.higher_is_better if metric_list.main else False

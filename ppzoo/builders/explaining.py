@@ -99,7 +99,7 @@ class Canvas:
             logger.info("the pictures show the network's input instead of the photos, since %s", reason)
 
     def draw(self, content: bytes | np.ndarray, pixels: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-        """Return an image, and the same with its overlay to the right of it; see `draw_both`."""
+        """Return an image, and to the right of it the same image with its overlay; see `draw_both`."""
         image, drawn = self.draw_both(content, pixels, heatmap)
         return np.concatenate([image, np.full((len(image), GAP, 3), 255, np.uint8), drawn], axis=1)
 
@@ -126,7 +126,7 @@ class Canvas:
 
 
 def find_class(name: str, labels: Sequence[str]) -> int:
-    """Return the index of the class that --class names; a name comes before an index.
+    """Return the index of the class that --class names; a name takes precedence over an index.
 
     Raises:
         ConfigError: there is no such class, or several have that name.
@@ -134,7 +134,9 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     (plain,) = data.normalize_names([name])
     found = [index for index, label in enumerate(data.normalize_names(labels)) if label == plain]
     if len(found) > 1:
-        raise ConfigError(f"--class: expected the name of one class, got {name!r} of the classes {found}: use an index")
+        raise ConfigError(
+            f"--class: expected the name of one class, got {name!r}, the name of the classes {found}: use an index"
+        )
     if found:
         return found[0]
     if plain.isascii() and plain.isdecimal():
@@ -198,7 +200,8 @@ class InputReader:
     """Reads photos through `Infer.transforms`, and checks that the network, which it loads, can take them.
 
     Args:
-        export: the network's export, to whose outputs its own are compared; None for a run.
+        export: the export that the network is rebuilt from, and whose outputs its outputs are compared with; None for a
+            run.
     """
 
     def __init__(self, config: Config, photos: data.Dataset, export: deploy.ExportedModel | None) -> None:
@@ -237,7 +240,10 @@ class InputReader:
 
 
 class _Photos:
-    """Image files as a dataset; their labels are not used. The latest file is kept: it is read, and then drawn."""
+    """Image files as a dataset; their labels are not used.
+
+    The latest file is kept in memory, since it is used twice: for the network's input and for the picture.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files

@@ -75,7 +75,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
         ConfigError: the transforms do not produce images of `Global.image_shape`, `Global.save_inference_dir` is a file
             or the folder of a run, a package is not installed, the network cannot be converted, or the accuracy in a
             lower precision drops too much.
-        DataError: an image of the evaluation or calibration data cannot be read.
+        DataError: an image of the evaluation or calibration data of a lower precision cannot be read.
         WeightsError: there are no weights of the network, or they do not fit.
         TrainingError: a format's outputs differ from the network's, or are not finite.
         OutputError: the folder cannot be written.

@@ -39,7 +39,8 @@ class ExportExplainer:
 
         Raises:
             DataError: it is not an image.
-            ConfigError: the network cannot be rebuilt, or has no such class, or the image has another shape.
+            ConfigError: the network cannot be rebuilt or has no such class, or the image has another shape than the
+                images before it.
         """
         self._photo.content = image
         with _errors_with_reason_only():

@@ -33,7 +33,7 @@ def find_normalization(config: Config) -> deploy.Normalization:
     if transforms.last is None or not transforms.leaves_pixels:
         raise ConfigError(
             "--with-preprocessing: expected Infer.transforms that end with NormalizeImage and ToCHWImage after"
-            " transforms of uint8 images, got others; export without it"
+            " transforms of uint8 images, got others; export without --with-preprocessing"
         )
     return deploy.Normalization(*transforms.last.linear())
 
@@ -77,7 +77,7 @@ def stack_images(
     """Read and transform images.
 
     Args:
-        sources: the name of each image for messages, and what reads it.
+        sources: for each image, its name for messages and the function that reads it.
 
     Raises:
         DataError: an image cannot be read; the message names it.

@@ -169,7 +169,7 @@ def require_no_other_result(config: Config) -> None:
     """Check that the result of another architecture is not replaced.
 
     Raises:
-        ConfigError: it would be.
+        ConfigError: the output folder has the result of another architecture.
     """
     file = output_dir(config) / RESULT
     try:

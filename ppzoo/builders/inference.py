@@ -195,7 +195,7 @@ def load_trained_network(config: Config) -> Classifier | DistillationModel:
 
     Raises:
         ConfigError: it names no weights.
-        WeightsError: the weights do not fit, including the classifier head.
+        WeightsError: the weights, including those of the classifier head, do not fit the network.
     """
     return _load_network(config, config.Arch, part="")
 

@@ -127,7 +127,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def build_to_pixels(section: SplitConfig) -> Callable[[np.ndarray], np.ndarray]:
-    """Build the function from the network's input, C x H x W, to the H x W x 3 RGB image that it shows.
+    """Build the function that converts the network's input, C x H x W, to the H x W x 3 RGB image that it shows.
 
     It undoes the normalization of the section's transforms; values outside of 0 to 255 are clipped.
     """

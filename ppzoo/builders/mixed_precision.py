@@ -32,7 +32,7 @@ def find_bfloat16_obstacle(
 ) -> str | None:
     """Return why a run cannot train in bfloat16 on the CPU; None if it can."""
     if config.Global.to_static:
-        return "static programs (Global.to_static) do not use the native operators, which have bfloat16"
+        return "static programs (Global.to_static) do not use the native operators, which bfloat16 needs on the CPU"
     if config.Arch.use_sync_bn and processes.size > 1:
         return "synchronized batch norms (Arch.use_sync_bn) have no bfloat16 operator"
     obstacle = native.find_bfloat16_obstacle()

@@ -80,7 +80,7 @@ def copy_model_card(config: Config, folder: Path) -> None:
 
 
 def _deployed(network: Classifier) -> paddle.nn.Layer:
-    """Return the network that is used after training, which is one of those of a distillation."""
+    """Return the network that is used after training; it is one of several networks in a distillation."""
     if isinstance(network, DistillationModel):
         return dict(network.named_children())[network.inference_arch]
     return network

@@ -41,8 +41,8 @@ def create_model(
     """Build the network called `name`.
 
     Args:
-        pretrained: True for the official weights, or the path or URL of weights; the head of weights for another
-            `class_num` is not loaded and keeps its random initial values.
+        pretrained: True for the official weights, or the path or URL of weights; if the weights have another
+            `class_num`, the head is not loaded and keeps its random initial values.
         class_num: number of classes; the architecture's own by default (1000 for those of ImageNet).
         features_only: return a network whose output is the list of its feature maps.
         in_channels: channels of the images, 3 by default; pretrained weights are converted as `ppzoo.load_weights`

@@ -1,4 +1,4 @@
-"""Build optimizers, learning-rate schedules, mixed precision, EMA and early stopping."""
+"""Build optimizers, learning-rate schedules, EMA and early stopping."""
 
 from __future__ import annotations
 

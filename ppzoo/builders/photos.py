@@ -138,6 +138,10 @@ def write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) 
     """Split the training data and return both parts, as list files in a folder that is named after their content.
 
     The lists of an earlier split are therefore never changed, and the same data uses the same lists.
+
+    Args:
+        source: the value of --data, whose last part is the beginning of the folder's name.
+        undo: receives a callback that removes the files and folders that this function creates.
     """
     with tempfile.TemporaryDirectory() as temporary:
         with errors_with_key("--data"), errors_with_fixes(data.FIXES_WITHOUT_CONFIG):

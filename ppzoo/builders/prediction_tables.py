@@ -36,7 +36,7 @@ class TableTask:
     Attributes:
         source: a folder of images, or a video.
         every: every N-th frame of a video is predicted; this is N.
-        sort_into: the folder of the class folders; None for none.
+        sort_into: the folder of the class folders; None if images are not sorted.
     """
 
     source: Path | VideoSource
@@ -73,7 +73,7 @@ def open_table(model: BatchModel, task: TableTask) -> TableSession:
     """
     if task.sort_into is not None and not model.topk:
         raise ConfigError(
-            "--sort-into: expected a network that predicts one class per image, got one of several labels"
+            "--sort-into: expected a network that predicts one class per image, got one that predicts several labels"
         )
     is_video = isinstance(task.source, VideoSource)
     source = str(task.source)

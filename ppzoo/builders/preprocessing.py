@@ -87,9 +87,9 @@ def log_ignored_keys(config: Config) -> None:
 
 
 def warn_of_image_shape(config: Config) -> None:
-    """Log that `Infer.transforms` do not produce images of `Global.image_shape`, as `export` requires it.
+    """Log a warning if `Infer.transforms` do not produce images of `Global.image_shape`, which `export` requires.
 
-    PaddleClas's files can have another shape, which the command line of its export then replaces.
+    This is not an error: PaddleClas's files can have another `Global.image_shape`, since its export command sets it.
     """
     try:
         measured = measure_image_shape(config.Infer.transforms or (), channels=3, path=INFER)
@@ -149,7 +149,7 @@ def find_preprocessing_difference(config: Config) -> str | None:
 
 
 def _apply_steps(ops: Sequence[ComponentSpec], decodings: Sequence[ComponentSpec]) -> list[Step]:
-    """Return the steps of a list without its transpositions and, if only one of the lists decodes, its decoding.
+    """Return the steps of a list without transpositions, and without decoding if only one of the two lists decodes.
 
     Args:
         decodings: the decoding of the other list is applied if this list has none.

@@ -58,7 +58,7 @@ def profile_training(
         on_steps: called with the number of steps that have just been made.
 
     Raises:
-        ConfigError: too few steps; and what training would refuse.
+        ConfigError: too few steps, or an error that training would report, too.
     """
     require_steps(steps)
     run = build_trial_run(config, make_configured_optimizer(config))
@@ -107,7 +107,7 @@ def measure_reading(loader: Loader, images: int = MEASURED_IMAGES) -> ReadingTim
 
 
 class _Timer:
-    """Adds the time of calls by name, in seconds."""
+    """Sums the times of calls by name, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

@@ -257,7 +257,7 @@ def _inference(section: InferConfig, sizes: _Sizes, class_num: int) -> InferConf
 
 
 def _batch_size(images: int) -> int:
-    """Return a power of two that leaves enough steps per epoch; of very few images, their number."""
+    """Return a power of two that leaves enough steps per epoch; for very few images, their number."""
     low, high = BATCH_SIZES
     fitting = 1 << max(images // MIN_STEPS_PER_EPOCH, 1).bit_length() - 1
     return min(max(fitting, low), high, images)

@@ -57,7 +57,7 @@ def _training_data(evaluated: EvaluatedNetwork, notes: list[Note]) -> data.Datas
 
 
 def _counts(dataset: data.Dataset, class_num: int) -> dict[str, Any]:
-    """Return the number of images, and that of each class; with several labels, the number of labels that are 1."""
+    """Return the number of images, and the number of images of each class (with several labels: whose label is 1)."""
     labels = np.asarray(dataset.labels)
     per_class = (labels == 1).sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=class_num)
     return {"images": len(dataset), "per_class": per_class[:class_num].tolist()}

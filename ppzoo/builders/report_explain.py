@@ -27,8 +27,8 @@ MIN_MAP_IMAGES, MAP_BATCH = 3, 16
 def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str, Any]]], notes: list[Note]) -> None:
     """Set "overlay" of the images of a gallery to the Grad-CAM overlay of the predicted class.
 
-    With several labels per image it is that of the most probable label. The first images of each kind come first; after
-    `OVERLAY_SECONDS` no more are computed.
+    With several labels per image, the overlay is that of the most probable label. The first images of each kind come
+    first; after `OVERLAY_SECONDS` no more are computed.
     """
     members = {kind: choose(evaluated.predictions, len(gallery[kind])).tolist() for kind, choose in KINDS.items()}
     ranked = chain.from_iterable(zip_longest(*members.values()))
@@ -44,7 +44,7 @@ def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str,
 
 
 def _compute_overlays(evaluated: EvaluatedNetwork, positions: Sequence[int]) -> dict[int, str]:
-    """Return the overlays of images by position, as data URLs; without a network none."""
+    """Return the overlays of images by position, as data URLs; {} without a network."""
     if evaluated.network is None:
         return {}
     overlays: dict[int, str] = {}
@@ -88,10 +88,10 @@ def sample_pixels(sample: Sample) -> np.ndarray:
 def build_map(
     evaluated: EvaluatedNetwork, notes: list[Note], method: explain.Projection = "pca"
 ) -> dict[str, Any] | None:
-    """Return the section `map`, for images that are evenly spread over the data; None where there is none.
+    """Return the section `map` for random images; None for several labels, without a network, or with too few images.
 
-    The program of an export has no features, so that its network computes them, of as many images as `MAP_SECONDS`
-    allow.
+    The evaluation of a run records the features. The program of an export does not return features, so its rebuilt
+    network computes them for as many images as `MAP_SECONDS` allow.
     """
     network, predictions = evaluated.network, evaluated.predictions
     if network is None or predictions.multi_label:

@@ -141,8 +141,8 @@ def _name_classes(labels: list[str], dataset: data.Dataset, class_num: int) -> l
     """Return the names of the classes of an export; without names, those of the data, or numbers.
 
     Raises:
-        DataError: the export has more names than classes, or none and the data has not as many; a label is no class;
-            or the data has another number of labels per image.
+        DataError: the export has more names than classes; it has no names and the data has more or fewer classes; a
+            label is not the index of a class; or the data has another number of labels per image.
     """
     names = labels or list(dataset.classes or ())
     if dataset.labels.ndim == 2 and dataset.labels.shape[1] != class_num:

@@ -27,7 +27,7 @@ STATISTICS = ("._mean", "._variance")  # running statistics, which are no parame
 
 
 def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
-    """Return the entries of `history.jsonl`; None, with a note, if there is no valid one."""
+    """Return the entries of `history.jsonl`; None if there are none; add a note if it is unreadable or damaged."""
     path = folder / RUN_HISTORY
     try:
         entries = report.read_history(path)

@@ -47,9 +47,9 @@ def build_gallery(evaluated: EvaluatedNetwork) -> dict[str, list[dict[str, Any]]
 
 
 def describe_prediction(evaluated: EvaluatedNetwork, position: int) -> dict[str, Any]:
-    """Return file, label, prediction, confidences and loss of an image, and whether all known labels are predicted.
+    """Return file, label, prediction, confidences and loss of an image, and whether the prediction is right.
 
-    Labels are indices, or lists of indices.
+    Labels are indices; with several labels per image, they are lists of indices, and all known labels have to be right.
     """
     predictions = evaluated.predictions
     label, predicted = predictions.labels[position], predictions.predicted[position]

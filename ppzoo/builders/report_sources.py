@@ -44,7 +44,7 @@ class EvaluatedNetwork:
         title: name of the architecture.
         classes: names of the classes, in the order of their indices.
         samples: the evaluated samples.
-        metrics: as `ppzoo eval` prints them; `main` is the name of the main one, None without.
+        metrics: as `ppzoo eval` prints them; `main` is the name of the main metric, None if there is no metric.
         network: the network whose gradients can be computed; None for an export that cannot be rebuilt.
         predict: returns the outputs for a batch of preprocessed images, N x C x H x W.
         engine: what runs `predict`.
@@ -133,8 +133,8 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
 def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
     """Return the dataset of --data: a folder with one subfolder of images per class or with tar files, or a list file.
 
-    The paths in a list file are relative to its folder. With several labels per image it is a list of
-    `MultiLabelDataset`, and the only possibility.
+    The paths in a list file are relative to its folder. With several labels per image, only a list file of
+    `MultiLabelDataset` is possible.
 
     Raises:
         ConfigError: there is no such path; an image, or a tar file instead of its folder; or several labels per image,
@@ -166,7 +166,10 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
 
 @contextmanager
 def errors_of_data(images: str | None) -> Iterator[None]:
-    """Let errors about the evaluation data begin with --data, if that is where `images` comes from.
+    """Replace the key at the beginning of errors about the evaluation data by --data.
+
+    Args:
+        images: the value of --data; if it is None, errors are not changed.
 
     Raises:
         ConfigError, DataError: the errors.
@@ -276,7 +279,7 @@ def _weight_files(config: Config) -> list[Path]:
 
 
 def evaluation_notes(predictions: Predictions, images: int, config: Config | None) -> list[Note]:
-    """Return notes about skipped images, test-time augmentation, and a temperature from a part of the images.
+    """Return notes about skipped images, test-time augmentation, and a temperature fitted to a part of the images.
 
     Args:
         images: number of images of the evaluation data.
@@ -292,6 +295,6 @@ def evaluation_notes(predictions: Predictions, images: int, config: Config | Non
 
 
 def training_config(evaluated: EvaluatedNetwork) -> DatasetConfig | None:
-    """Return the section of the training data; None without one."""
+    """Return the section of the training data, without its transforms; None if there is none."""
     split = evaluated.config.DataLoader.Train if evaluated.config else None
     return replace(split.dataset, transform_ops=None) if split else None

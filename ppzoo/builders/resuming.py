@@ -52,7 +52,8 @@ def find_checkpoint(folder: Path, requested: str | None, key: str) -> Path | Non
             engine.require_checkpoint(prefix)
         return prefix
     engine.require_unlocked(folder)
-    return engine.latest_checkpoint(folder) if os.path.isdir(folder) else None  # also if its name is too long
+    # isdir returns False, too, for a name that is too long.
+    return engine.latest_checkpoint(folder) if os.path.isdir(folder) else None
 
 
 def identify_run(

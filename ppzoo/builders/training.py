@@ -185,7 +185,7 @@ def find_shared_checkpoint(
 
 
 def log_training_data(config: Config, loader: Loader) -> None:
-    """Log the training data, and warn if its classes are imbalanced or its preprocessing is not that of the weights."""
+    """Log the training data and ignored keys, and warn of imbalanced classes and of mistakes in `Infer.transforms`."""
     images = loader.samples.dataset
     warn_of_imbalance(images.labels)
     log_data(TRAIN_DATA, images, class_count(config.Arch))
@@ -301,7 +301,7 @@ def build_initial_network(config: Config, other_classes: str | None, *, is_resum
     """Build the network with the weights that training starts from; those of a checkpoint are loaded later.
 
     Args:
-        other_classes: as of `TrainingData`; the head is then initialized.
+        other_classes: see `TrainingData`; if it is not None, the head is initialized.
     """
     weights = config.Global.pretrained_model
     new_head = not is_resumed and other_classes is not None

@@ -75,7 +75,7 @@ def build_trial_run(config: Config, make_optimizer: MakeOptimizer) -> TrialRun:
 
 
 def make_configured_optimizer(config: Config) -> MakeOptimizer:
-    """Return what builds the optimizer and the schedule of a configuration."""
+    """Return the function that builds the optimizer and the schedule of a configuration."""
 
     def make(
         section: OptimizerConfig, network: paddle.nn.Layer, steps: engine.StepLoader, total_batch: int
@@ -95,7 +95,7 @@ def find_learning_rate(
         The result, and the overrides that set the suggested rate; none without a suggestion.
 
     Raises:
-        ConfigError: too few steps, or `lower` and `upper` are no range; and what training would refuse.
+        ConfigError: too few steps, `lower` and `upper` are no range, or an error that training would report, too.
     """
     require_range(lower, upper, steps)
 

@@ -22,7 +22,7 @@ class NetworkConfig(Section):
     Attributes:
         pretrained: true for the official weights, or a path or URL.
         use_ssld: use the official weights that PaddleClas trained by distillation.
-        class_num: number of classes; training takes it from its data if it is missing.
+        class_num: number of classes; if it is missing, training uses the number in the training data.
         in_channels: channels of the images; the architecture's default (3) if None.
     """
 
@@ -96,7 +96,7 @@ class DistillationConfig(ArchConfig):
         pretrained_list: weights of each network; null keeps `pretrained` of that network.
         freeze_params_list: whether each network is frozen.
         infer_model_name: the network that is used after training.
-        class_num: number of classes of the networks that do not give one.
+        class_num: number of classes of each network for which it is not set.
     """
 
     models: Annotated[Mapping[str, MemberConfig], Members("arch", MemberConfig)] = field(metadata=COMPONENT_OPTION)
@@ -107,7 +107,7 @@ class DistillationConfig(ArchConfig):
 
     @property
     def networks(self) -> dict[str, MemberConfig]:
-        """The networks by name, with `class_num` and `in_channels` where a network does not give its own."""
+        """The networks by name, with the `class_num` and `in_channels` of `Arch` where a network does not set them."""
         return {
             name: replace(
                 network,

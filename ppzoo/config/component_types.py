@@ -27,18 +27,18 @@ class Component:
         options: option name -> type and whether it is required.
         description: first paragraph of its docstring.
         is_default: it is used where a configuration gives no name.
-        label_kind: "single" or "multi", the labels per image that it is made for; None if both work.
-        outputs: number of outputs of a network, or that a loss or metric takes.
+        label_kind: "single" or "multi": whether it requires one label per image or several; None if both work.
+        outputs: number of outputs that a network has, or that a loss or metric requires.
         networks: "several" for an architecture that holds several networks, and for the losses, metrics and
             postprocessing steps that work on the outputs of such an architecture.
         network_options: options of a loss, metric or postprocessing that name networks: a name, a list of names, or
             a list of [trained network, teacher] pairs.
-        key_options: options of a loss with pairs of networks that name inner layers, alternately of the first network
-            of each pair and of the second.
+        key_options: for a loss with pairs of networks, its options that name inner layers, alternately of the first and
+            of the second network of each pair.
         trains_pairs: a loss with pairs of networks trains both networks of a pair, not only the first.
         needs_evaluation: it works only if the network is evaluated during training.
-        decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
-        required_classes: the number of classes that a metric or postprocessing is made for; None if any.
+        decoupled_weight_decay: the weight decay of the optimizer is not part of the gradient, so it has no regularizer.
+        required_classes: the only number of classes that a metric or postprocessing accepts; None if it accepts any.
         renamed: names of its keys in PaddleClas -> their names here; configurations can use both.
     """
 

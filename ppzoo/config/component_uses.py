@@ -1,4 +1,4 @@
-"""Which components a plain configuration uses, and where; other mistakes in the mapping are tolerated."""
+"""The components that a plain configuration uses, and where it uses them; malformed parts of it are skipped."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _check_schedule(uses: ComponentUses) -> Iterator[Problem]:
 def _check_weight_decay(uses: ComponentUses) -> Iterator[Problem]:
     optimizer, regularizer = uses.find_named("optimizer", "Optimizer"), uses.at("Optimizer.regularizer")
     if optimizer.component and optimizer.component.decoupled_weight_decay and regularizer is not None:
-        text = f"expected null, since {optimizer.name} decays weights apart from the gradient"
+        text = f"expected null, since {optimizer.name} has decoupled weight decay"
         yield Problem("Optimizer.regularizer", f"{text}, got {show(regularizer)}; use Optimizer.weight_decay")
 
 

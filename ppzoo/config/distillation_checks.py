@@ -1,4 +1,4 @@
-"""Rules about architectures that hold several networks, and about what names these networks."""
+"""Rules about architectures that hold several networks, and about the keys and options that name these networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _network_names(uses: ComponentUses) -> list[str] | None:
 
 
 def _check_networks(uses: ComponentUses) -> Iterator[Problem]:
-    """Everything that names a network of a distillation must name one that exists."""
+    """Every key and option that names a network of a distillation must name one that exists."""
     names = _network_names(uses)
     if names is None:
         return
@@ -71,7 +71,7 @@ def _used_networks(uses: ComponentUses) -> Iterator[tuple[str, Any]]:
 def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
     """The networks that losses train are not frozen, and all others are.
 
-    A frozen teacher can have a loss with the labels, too, as in PaddleClas's files: it is constant.
+    A loss can also compare a frozen teacher with the labels, as in PaddleClas's files: this loss is constant.
     """
     names = _network_names(uses)
     given = uses.at("Arch.freeze_params_list")
@@ -86,7 +86,7 @@ def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
                 value = use.options.get(key)
                 option = use.component.options.get(key)
                 if key in use.options and option and not accepts(value, option.hint):
-                    return  # that is reported; which networks are meant is unknown
+                    return  # the wrong value is reported elsewhere; the networks that it means are unknown
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
                 if names_alone := if_accepted(value, list[str]):
                     with_labels |= set(names_alone)

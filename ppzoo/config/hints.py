@@ -25,7 +25,7 @@ def hint_at(config: Any, path: Sequence[str], components: Components) -> Any:
 
 
 def restore_switches(config: dict[str, Any], components: Components) -> None:
-    """Replace booleans that YAML made of `on`, `off`, `yes`, ... where those are choices of a key."""
+    """Replace booleans that YAML read from texts such as `on` and `off` by these texts, where the key accepts them."""
     for path, holder, slot in list(_booleans(config, [])):
         hint = hint_at(config, path, components)
         if not accepts(holder[slot], hint):

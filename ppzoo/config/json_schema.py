@@ -3,8 +3,8 @@
 It is generated from the dataclasses and components with which `ppzoo check` checks configurations. A file inherits keys
 from its base files, so no key is required, except options in lists, which are never merged. JSON Schema cannot express
 every rule of `ppzoo check`: conditions on values are in descriptions, and contradictions between keys are not covered.
-It knows no YAML anchors, so it accepts all unknown sections that do not begin with a capital letter; `ppzoo check`
-accepts only those whose value has an anchor.
+JSON Schema has no notion of YAML anchors, so this one accepts all unknown sections that do not begin with a capital
+letter; `ppzoo check` accepts only those whose value has an anchor.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class _SchemaWriter:
 
 
 def _anchor_pattern(sections: Iterable[str]) -> str:
-    """Return a regular expression for keys that can hold anchors: they begin with no capital, and are no section."""
+    """Return a regular expression for keys with YAML anchors: no capital at the start, and no section in lower case."""
     return f"^(?!({'|'.join(sections).lower()})$)[^A-Z]"
 
 

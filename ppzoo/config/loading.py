@@ -121,7 +121,11 @@ def _with_bases(
 
 
 def _require_no_folder(source: Path, file: Path) -> None:
-    """Refuse a folder, such as one with images; `file` is what its name means, which can be a file of the package.
+    """Refuse a folder as a configuration file, such as a folder of images.
+
+    Args:
+        source: the path or name that the user gave.
+        file: the file that `find_config` returned for it.
 
     Raises:
         ConfigFileError: `source` is a folder, and its name is not that of a configuration that can be trained.
@@ -168,8 +172,8 @@ def _read(path: Path, parent: Path | None) -> dict[str, Any]:
 def _without_anchors(content: dict[str, Any], anchor_keys: Collection[str]) -> dict[str, Any]:
     """Return a file's content without the keys that only hold YAML anchors, such as `size: &size 224` for `*size`.
 
-    They are no sections, and their value has or contains an anchor. A key that is similar to a section that the file
-    does not have is not one of them, but a misspelled section.
+    Such a key is not the name of a section, and its value has or contains an anchor. A key that is similar to the name
+    of a section that the file lacks is kept, since it is probably a misspelled section.
     """
     sections = known_keys(Sections)
     missing = sections.keys() - content.keys()
@@ -178,9 +182,9 @@ def _without_anchors(content: dict[str, Any], anchor_keys: Collection[str]) -> d
 
 
 def _suggest(path: Path, parent: Path | None) -> str:
-    """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name.
+    """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a packaged name.
 
-    A name that differs only in case is preferred to a file.
+    The name of a packaged configuration that differs only in case is preferred to a file.
     """
     suffix = packaged_configs.SUFFIX if path.suffix in ("", ".yml") else path.suffix
     start = "the current folder" if parent is None else "the folder of the file that names them"

@@ -15,14 +15,14 @@ Path = tuple[str, ...]
 
 
 def named_mappings(config: Mapping[str, Any]) -> Iterator[tuple[Path, Named, Mapping[str, Any]]]:
-    """Yield the path of each such mapping, its mark in the schema, and its values; outer ones before inner ones."""
+    """Yield path, mark in the schema and values of each mapping with a component; outer mappings before inner ones."""
     yield from _in_section(known_keys(Sections), config)
 
 
 def component_of(
     mark: Named, values: Mapping[str, Any], inherited: Mapping[str, Any], components: Components
 ) -> Component | None:
-    """Return the component that a mapping names, or else `inherited`, or else the default; None if it is unknown."""
+    """Return the component that `values` name, or else `inherited`, or else the default; None for an unknown name."""
     name = values.get("name", inherited.get("name", default_name(mark.kind, components)))
     return components.get(mark.kind, {}).get(name) if isinstance(name, str) else None
 

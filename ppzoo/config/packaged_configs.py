@@ -14,7 +14,7 @@ from ppzoo.errors import nearest_text
 from ppzoo.files import expand_user, is_url, local_path
 
 FOLDER = Path(__file__).parent.parent / "configs"
-LINK = "configs"  # the link to FOLDER in a clone, which can be a text file on Windows
+LINK = "configs"  # the link to FOLDER in a clone; Git can write it as a text file on Windows
 BASES = "_base_"
 SUFFIX = ".yaml"
 
@@ -64,7 +64,7 @@ def nearest_name(path: Path) -> str | None:
 
 
 def read_description(file: Path) -> str:
-    """Return the first sentence of the comment that a configuration begins with, its command skipped; '' if none."""
+    """Return the first sentence of the comment at the start of a file, without the line of its command; '' if none."""
     lines: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

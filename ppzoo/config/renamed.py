@@ -1,4 +1,4 @@
-"""Keys of components that PaddleClas calls otherwise, such as `first_bs` for `batch_size` of `MultiScaleSampler`."""
+"""Keys of components with other names in PaddleClas, such as `first_bs` for `batch_size` of `MultiScaleSampler`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def keys_to_rename(
 ) -> list[tuple[Path, str, str]]:
     """Return the path of each component with keys of PaddleClas, PaddleClas's key, and its name here.
 
-    Where a component has both keys, PaddleClas's is used if the other value comes from `before`. Else neither is
-    returned, and the check reports PaddleClas's as unknown.
+    If a component has both keys, PaddleClas's key replaces the other one if the other value comes from `before`.
+    Otherwise PaddleClas's key is not returned, and the check reports it as unknown.
 
     Args:
         config: the configuration.

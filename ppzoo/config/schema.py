@@ -48,21 +48,21 @@ class GlobalConfig(Section):
 
     Attributes:
         epochs: number of epochs; required for training.
-        device: "auto", "cpu", "gpu" or "gpu:N".
+        device: "cpu", "gpu", "gpu:N", or "auto": a GPU if there is one.
         native: use of ppzoo's native CPU operators; the environment variable `PPZOO_NATIVE` overrides it. This key does
             not affect the compiled image reader, which gives the same pixels as the one in Python;
             `PPZOO_NATIVE=off` switches off both.
         seed: seed of weights, shuffling and augmentation; 0 if None.
         output_dir: parent of the run's output folder.
         checkpoints: checkpoint prefix to resume from, or "auto".
-        pretrained_model: weights to start from, or to evaluate, run or export.
+        pretrained_model: weights to start from, or to evaluate, predict with or export.
         save_interval: epochs between the checkpoints `epoch_N`; `latest` is saved after each epoch.
         save_interval_steps: also save `latest` within an epoch, each time after this number of training steps.
         keep: number of the last checkpoints `epoch_N` that are kept; all by default.
         eval_during_train: evaluate during training.
-        eval_interval: epochs between evaluations.
+        eval_interval: epochs between evaluations; the last epoch is always evaluated.
         eval_mode: only "classification" is supported.
-        start_eval_epoch: there is no evaluation up to and including this epoch.
+        start_eval_epoch: there is no evaluation up to and including this epoch, except after the last epoch of the run.
         print_batch_step: training steps between log lines.
         use_visualdl: log to VisualDL; `loggers` overrides it.
         loggers: names of the loggers, such as [visualdl, tensorboard].
@@ -195,7 +195,7 @@ class LossTermConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(Section):
-    """`Loss`: the losses of training and evaluation; each list is summed by its weights."""
+    """`Loss`: the losses of training and evaluation; the losses of a list are multiplied by their weights and added."""
 
     Train: Annotated[tuple[LossTermConfig, ...] | None, Listed("loss", LossTermConfig)] = None
     Eval: Annotated[tuple[LossTermConfig, ...] | None, Listed("loss", LossTermConfig)] = None
@@ -252,7 +252,7 @@ class InferConfig(Section):
 
     Attributes:
         infer_imgs: a file, a folder, a pattern, or a list of them.
-        batch_size: images that are computed at once.
+        batch_size: number of images per batch.
     """
 
     infer_imgs: PathText | tuple[PathText, ...] | None = None

@@ -113,7 +113,7 @@ IGNORED_KEYS = {
     "Global.infer_imgs": "PaddleClas does not read it; Infer.infer_imgs names the images",
     "Global.use_gpu": "PaddleClas 2 does not read it; Global.device selects the device",
     "Global.distributed": "PaddleClas sets it when it runs; the launcher decides how many processes train",
-    "Global.uniform_output_enabled": "it is for PaddleX, which expects other names of files",
+    "Global.uniform_output_enabled": "it is for PaddleX, which expects other names of the saved files",
     "Global.export_with_pir": "the format of exports follows the version of PaddlePaddle; see `ppzoo export --legacy`",
     "Global.model_name": "it is for PaddleX; exports have the name of the architecture",
     "Global.dist": "the launcher decides how many processes train",
@@ -188,7 +188,7 @@ def unsupported_name(kind: str, name: object) -> str:
 
 
 def find_other_kind(config: Mapping[str, Any]) -> Problem | None:
-    """Return why a configuration is none for training a classifier; None if it can be one."""
+    """Return why a configuration is not one for training a classifier; None if it can be."""
     return next((problem for row, problem in find_unsupported(config) if row.is_other_kind), None)
 
 

@@ -56,7 +56,7 @@ def _name(item: Any) -> str:
 
 
 def _options(spec: ComponentSpec, kind: str | None) -> dict[str, Any]:
-    """Return all options of a component; those of a normalization as the numbers that they mean."""
+    """Return all options of a component; for `NormalizeImage`, texts such as "1.0/255.0" become numbers."""
     options = {**_defaults(kind or "", spec.name), **_plain(spec.options)}
     if kind == "transform" and spec.name == NormalizeImage.__name__:
         built = NormalizeImage(**spec.options)
@@ -66,7 +66,7 @@ def _options(spec: ComponentSpec, kind: str | None) -> dict[str, Any]:
 
 @cache
 def _defaults(kind: str, name: str) -> Mapping[str, Any]:
-    """Return the defaults of a component's options; those that are no plain values are the same in each use."""
+    """Return the defaults of a component's options; objects among them are the same ones in each call."""
     constructor: Callable[..., Any] | None = TABLES[kind].get(name) if kind in TABLES else None
     fixed: Mapping[str, Any] = {}
     if kind == "arch" and name in MODELS:

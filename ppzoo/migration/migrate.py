@@ -1,4 +1,4 @@
-"""Migrate one configuration: translate it, shorten it, and check that the new file gives an equal configuration."""
+"""Migrate one configuration: translate it, shorten it, and check that the result is equal to it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Migration(NamedTuple):
     """A migrated configuration.
 
     Attributes:
-        base: the name of the included configuration that it is based on; None if none is near.
-        keys: the keys that differ from the base.
+        base: the name of the included configuration that it is based on; None if none of them makes it shorter.
+        keys: the keys that differ from the base, or from the defaults without a base.
         changes: what differs from PaddleClas's file, and why.
     """
 
@@ -37,7 +37,7 @@ def migrate_config(config: Mapping[str, Any], folder: Path) -> Migration:
         folder: where the file will be.
 
     Raises:
-        ConfigError: what ppzoo does not support.
+        ConfigError: all features and values that ppzoo does not support.
     """
     known = components()
     translated, changes = translate(config, known)

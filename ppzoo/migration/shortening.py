@@ -19,7 +19,7 @@ NAME = "name"  # of a component, which decides what the other keys mean
 
 
 class Shortened(NamedTuple):
-    """A configuration as the keys that differ from a base; `base` is the name of an included configuration."""
+    """A configuration as the keys that differ from the included configuration `base`, or from the defaults (None)."""
 
     base: str | None
     keys: Values
@@ -54,7 +54,7 @@ def canonical_of(config: Mapping[str, Any], known: Components) -> Values | None:
 
 
 def _find_defaults(config: Mapping[str, Any], target: Values, known: Components) -> Iterator[str]:
-    """Yield the path of each value without which the configuration is the same."""
+    """Yield the path of each value whose removal does not change the canonical form of the configuration."""
     whole = copy.deepcopy(dict(config))
     for path, holder, key in list(_values(whole)):
         before = dict(holder)
@@ -75,7 +75,7 @@ def _values(config: Values, path: str = "") -> Iterator[tuple[str, Values, str]]
 
 
 def _without_defaults(config: Mapping[str, Any], defaults: set[str], path: str = "") -> Values:
-    """Return the configuration without the values at `defaults`, and without the mappings that are empty then."""
+    """Return the configuration without the values at `defaults`, and without mappings that this leaves empty."""
     kept: Values = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -88,7 +88,7 @@ def _without_defaults(config: Mapping[str, Any], defaults: set[str], path: str =
 
 
 def _candidates(config: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Values]]:
-    """Yield name and content of the included configurations that can be near: the bases, and those of the network."""
+    """Yield name and content of the possible bases: all but the configurations of other networks for ImageNet."""
     arch = config.get("Arch", {}).get("name")
     names = [name for name in config_names() if "/" not in name or name.rpartition("/")[2] == arch]
     for name in [*names, *config_names(bases=True)]:
@@ -118,12 +118,13 @@ def _difference(
 def _differing(
     config: Mapping[str, Any], base: Mapping[str, Any], target: Any, below: Any, defaults: set[str], path: str
 ) -> Values | None:
-    """Return the keys of a mapping that differ from those of the base, and the defaults of keys that only it has.
+    """Return the keys of a mapping that differ from those of the base; keys that only the base has get their defaults.
 
     None if the base has a key that the configuration cannot have, since a file cannot remove keys of its base.
 
     Args:
-        target, below: the canonical forms of the configuration, and of it with the values of the base.
+        target: the canonical form of the configuration.
+        below: the canonical form of the configuration with the values of the base.
     """
     keys: Values = {}
     for key, value in config.items():

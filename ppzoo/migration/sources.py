@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
         file: a YAML file, or the log of a run.
         name: path of the migrated file below the output folder.
-        run: the folder of the run; None for a configuration that no run is known of.
+        run: the folder of the run that used the configuration; None if there is no such run in the source.
     """
 
     file: Path
@@ -65,7 +65,7 @@ def _find_in_folder(folder: Path) -> list[Source]:
         runs = sorted(log.parent for log in folder.glob(f"*/{RUN_LOG}"))
         if len(runs) == 1:
             return [_run_source(runs[0])]
-        found = f"runs in {', '.join(run.name for run in runs)}; give one of them" if runs else "neither"
+        found = f"runs in {', '.join(run.name for run in runs)}; name one of them" if runs else "neither"
         raise ConfigError(f"SOURCE: expected YAML files or the {RUN_LOG} of a run in {folder}, got {found}")
     if len(files) > MAX_FILES:
         raise ConfigError(f"SOURCE: expected at most {MAX_FILES} YAML files in {folder}, got {len(files)}")

@@ -97,7 +97,7 @@ def _items(lines: list[_Line]) -> list[list[_Line]]:
 
 
 def _value(text: str) -> Any:
-    """Return the value of Python's notation; text that is none is itself, such as a path or `1.0/255.0`."""
+    """Return the value of a literal in Python's notation; return other text, such as a path or `1/255`, unchanged."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

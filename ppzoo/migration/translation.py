@@ -43,8 +43,8 @@ def translate(config: Mapping[str, Any], components: Components) -> tuple[dict[s
     """Return the configuration as ppzoo accepts it, and the changes.
 
     Raises:
-        ConfigError: all features and values that ppzoo does not support and that cannot be removed without another
-            result.
+        ConfigError: all features and values that ppzoo does not support and whose removal would change the trained
+            network.
     """
     translated = copy.deepcopy(dict(config))
     other_kind = find_other_kind(translated)
@@ -323,7 +323,7 @@ def _grid_mask(config: Mapping[str, Any]) -> tuple[str, str] | None:
 def _resume(config: Mapping[str, Any]) -> tuple[str, str] | None:
     if (config.get("Global") or {}).get("checkpoints") is None:
         return None
-    reason = "PaddleClas forgets the best metric when it resumes; ppzoo restores it with the random state and the step"
+    reason = "PaddleClas does not restore the best metric, the random state or the step; ppzoo does"
     return "Global.checkpoints", reason
 
 
@@ -337,7 +337,10 @@ def _pretrained_head(config: Mapping[str, Any]) -> tuple[str, str] | None:
     arch = config.get("Arch") or {}
     if not arch.get("pretrained"):
         return None
-    reason = "PaddleClas only warns about weights that do not fit; ppzoo stops, except for a head of other classes"
+    reason = (
+        "PaddleClas only warns about weights that do not fit; in ppzoo they are an error, except for a head with"
+        " another number of classes"
+    )
     return "Arch.pretrained", reason
 
 

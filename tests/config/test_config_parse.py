@@ -196,8 +196,8 @@ def with_toy(known, kind, name="Toy", **declared):
             "optimizer",
             {"decoupled_weight_decay": True},
             ["Optimizer={name: Toy, lr: {learning_rate: 1}, regularizer: {name: L2}}"],
-            "Optimizer.regularizer: expected null, since Toy decays weights apart from the gradient, got the keys"
-            " 'name'; use Optimizer.weight_decay",
+            "Optimizer.regularizer: expected null, since Toy has decoupled weight decay, got the keys 'name'; use"
+            " Optimizer.weight_decay",
         ),
         (
             "loss",

@@ -60,7 +60,7 @@ BY_KEYS = [
     (
         "plain",
         ["Optimizer={name: AdamW, lr: {learning_rate: 0.1}, regularizer: {name: L2, coeff: 0.1}}"],
-        "Optimizer.regularizer: expected null, since AdamW decays weights apart",
+        "Optimizer.regularizer: expected null, since AdamW has decoupled weight decay",
     ),
     ("plain", ["EMA.decay=1.5"], "EMA.decay: expected a number from 0 to below 1, got 1.5"),
     ("plain", ["Global.image_channel=4"], "Global.image_channel: expected the channels of Global.image_shape (3)"),

@@ -195,7 +195,7 @@ def test_unreadable_evaluation_images_are_reported_before_training(workspace, tm
     assert "2 of 24 images cannot be read, more than dataset.max_bad_fraction (0.05)" in capsys.readouterr().err
     assert not (tmp_path / "output").exists()
     assert main([*arguments, "-o", skip, "-o", "DataLoader.Eval.dataset.max_bad_fraction=0.1"]) == 0
-    assert "skipped 2 images in evaluation that could not be read" in capsys.readouterr().err
+    assert "evaluation: skipped 2 images that could not be read" in capsys.readouterr().err
 
 
 def test_eval_reports_how_to_skip_an_unreadable_image(workspace, trained, tmp_path, capsys):

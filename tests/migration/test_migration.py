@@ -129,7 +129,7 @@ def with_changes(**sections):
             "behavior: Metric.Eval: PaddleClas reports 1.0 for top-5 of 2 classes",
         ),
         ({"EMA": {"decay": 0.99}}, "behavior: EMA: PaddleClas's decay is constant"),
-        ({"Global": {"checkpoints": "a"}}, "behavior: Global.checkpoints: PaddleClas forgets the best metric"),
+        ({"Global": {"checkpoints": "a"}}, "behavior: Global.checkpoints: PaddleClas does not restore the best metric"),
     ],
 )
 def test_changes_are_listed(sections, line, tmp_path, components):

@@ -136,7 +136,7 @@ def test_evaluation_refuses_broken_files_unless_they_are_skipped(dirty, trained,
     assert main([*command, "-o", "DataLoader.Eval.dataset.on_error=skip"]) == 0
     logging.getLogger("ppzoo").removeHandler(handler)
     captured = capsys.readouterr()
-    assert "skipped 10 images in evaluation that could not be read" in [record.getMessage() for record in records]
+    assert "evaluation: skipped 10 images that could not be read" in [record.getMessage() for record in records]
     metrics = dict(zip(*[iter(captured.out.split())] * 2, strict=True))
     assert float(metrics["top1"]) * (COUNT - len(broken)) == pytest.approx(
         round(float(metrics["top1"]) * 190), abs=0.01
