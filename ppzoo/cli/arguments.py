@@ -103,6 +103,22 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
+def parse_integer(text: str) -> int:
+    """Return the integer of an option; unlike with `int`, the error message states what was expected."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer, got {text!r:.60}") from None
+
+
+def parse_number(text: str) -> float:
+    """Return the number of an option; see `parse_integer`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r:.60}") from None
+
+
 class Run(NamedTuple):
     """A finished or interrupted run: its configuration, and its best weights as a path without suffix."""
 
@@ -142,15 +158,15 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
     )
 
 
-def add_photo_arguments(command: argparse.ArgumentParser) -> None:
-    """Add --arch and --data, which replace -c; see `require_one_source`."""
+def add_photo_arguments(command: argparse.ArgumentParser, note: str = "") -> None:
+    """Add --arch and --data, which replace -c; see `require_one_source`. `note` continues the help text of --data."""
     command.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
     command.add_argument(
         "--data",
         type=expand_user,
         metavar="FOLDER",
         help="with --arch: a list file, or a folder that contains one subfolder of images per class, or the folders"
-        " train and val with such subfolders, or the lists train_list.txt and val_list.txt",
+        f" train and val with such subfolders, or the lists train_list.txt and val_list.txt{note}",
     )
 
 
