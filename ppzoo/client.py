@@ -38,7 +38,7 @@ class ServiceError(PpzooError):
 
 
 class Client:
-    """Predicts images with a service; one thread at a time.
+    """Predicts the classes of images with `ppzoo serve`. Only one thread can use a client at a time.
 
     Args:
         url: the address of the service, such as "http://127.0.0.1:8000".

@@ -94,7 +94,7 @@ class Parser(argparse.ArgumentParser):
         return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a value that is not one of `choices`, with the most similar one."""
+        """Refuse a value that is not one of `choices`, and suggest the most similar choice."""
         choices = [str(choice) for choice in action.choices or ()]
         near = nearest_name(value, choices)
         if near and value not in choices:
@@ -216,7 +216,7 @@ def add_quiet(command: argparse.ArgumentParser) -> None:
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
-    """Return the values of -o, followed by --device as one."""
+    """Return the values of -o, followed by `Global.device=...` if --device is given."""
     return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]
 
 

@@ -78,7 +78,7 @@ def _has_records(runs: Sequence[str]) -> bool:
     """Return whether the folders have records of VisualDL; False if they have only events of TensorBoard.
 
     Raises:
-        ConfigError: one of them does not exist, or none of them has either.
+        ConfigError: a folder does not exist, or no folder has records or events.
     """
     for run in runs:
         if not os.path.isdir(run):

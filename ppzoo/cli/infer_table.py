@@ -161,7 +161,7 @@ def _load_model(options: argparse.Namespace, network: Config | Path, count: int 
 
 
 def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:
-    """Write the rows. An interruption ends the table of a camera; all other tables can be resumed after it."""
+    """Write the rows. An interruption completes the table of a camera; after it, all other tables can be resumed."""
     from ppzoo import builders
     from ppzoo.batch_inference import VideoSource
 
