@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ppzoo.doctor import programs
 from ppzoo.doctor.check import NOTE, OK, PROBLEM, Check
 from ppzoo.doctor.environment import check_compiler
-from ppzoo.errors import DeviceError
+from ppzoo.errors import DeviceError, count_text
 from ppzoo.installation import CPU_PACKAGE, GPU_PACKAGE, GPU_WHEEL, REQUIREMENT, release_of, require_paddle
 
 INSTALL_CPU = f"pip install '{CPU_PACKAGE}{REQUIREMENT}'"
@@ -114,7 +114,7 @@ def _gpus(report: dict[str, Any] | None, cards: list[Card]) -> Iterator[Check]:
     elif report and report["cuda"] and not report["gpus"]:
         yield Check(
             "CUDA",
-            f"PaddlePaddle sees none of the {len(cards)} GPUs that nvidia-smi reports: check CUDA_VISIBLE_DEVICES and"
+            f"PaddlePaddle sees no GPU, but nvidia-smi reports {count_text(len(cards), 'GPU')}: check CUDA_VISIBLE_DEVICES and"
             " the driver",
             PROBLEM,
             "unset CUDA_VISIBLE_DEVICES",
