@@ -47,7 +47,10 @@ def add_commands(commands: Commands) -> None:
         help="folders of runs, or folders with runs in them (default: output)",
     )
     board.add_argument(
-        "--port", type=parse_integer, default=DEFAULT_PORT, help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)"
+        "--port",
+        type=parse_integer,
+        default=DEFAULT_PORT,
+        help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)",
     )
     board.add_argument(
         "--host",

@@ -84,7 +84,9 @@ def _add_split(actions: Commands) -> None:
     table.add_argument("--path-column", metavar="NAME", help="column of the paths (default: path, image, file, ...)")
     table.add_argument("--label-column", metavar="NAME", help="column of the labels (default: label, class, ...)")
     folds = split.add_argument_group("cross-validation")
-    folds.add_argument("--folds", type=parse_integer, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ...")
+    folds.add_argument(
+        "--folds", type=parse_integer, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ..."
+    )
     folds.add_argument(
         "--test",
         type=parse_number,

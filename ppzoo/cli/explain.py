@@ -75,7 +75,9 @@ def add_commands(commands: Commands) -> None:
     embed.add_argument(
         "--like", type=expand_user, metavar="IMAGE", help="print the images that are most similar to this one"
     )
-    embed.add_argument("--top", type=parse_integer, metavar="N", help=f"number of similar images to print (default: {TOP})")
+    embed.add_argument(
+        "--top", type=parse_integer, metavar="N", help=f"number of similar images to print (default: {TOP})"
+    )
 
 
 def _add_inputs(command: argparse.ArgumentParser) -> None:

@@ -48,7 +48,9 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
         help="also copy or link each image into the folder FOLDER/CLASS of its predicted class",
     )
     table.add_argument("--sort-by", choices=("copy", "link"), help="copy (default) or create symbolic links")
-    table.add_argument("--every", type=parse_integer, metavar="N", help="predict every N-th frame of a video (default: 1)")
+    table.add_argument(
+        "--every", type=parse_integer, metavar="N", help="predict every N-th frame of a video (default: 1)"
+    )
 
 
 def check_table_options(options: argparse.Namespace, inputs: list[str]) -> Path | VideoSource | None:

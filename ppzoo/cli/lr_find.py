@@ -38,10 +38,18 @@ def add_commands(commands: Commands) -> None:
     find = add_command(commands, "lr-find", _find, "find a learning rate with a short training")
     add_config_arguments(find)
     add_photo_arguments(find)
-    find.add_argument("--min", type=parse_number, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)")
-    find.add_argument("--max", type=parse_number, default=10.0, metavar="RATE", help="the last learning rate (default: 10)")
     find.add_argument(
-        "--steps", type=parse_integer, default=100, metavar="N", help="number of training steps, at least 20 (default: 100)"
+        "--min", type=parse_number, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)"
+    )
+    find.add_argument(
+        "--max", type=parse_number, default=10.0, metavar="RATE", help="the last learning rate (default: 10)"
+    )
+    find.add_argument(
+        "--steps",
+        type=parse_integer,
+        default=100,
+        metavar="N",
+        help="number of training steps, at least 20 (default: 100)",
     )
     add_quiet(find)
     add_output(find, f"{PICTURE} and {TABLE}")

@@ -38,7 +38,10 @@ def add_commands(commands: Commands) -> None:
         "--summary", action="store_true", help="print the layers of the architecture with the name PATTERN"
     )
     models.add_argument(
-        "--in-channels", type=parse_integer, metavar="N", help="with --summary: number of channels of the images (default: 3)"
+        "--in-channels",
+        type=parse_integer,
+        metavar="N",
+        help="with --summary: number of channels of the images (default: 3)",
     )
 
     convert = add_command(

@@ -36,7 +36,10 @@ def add_commands(commands: Commands) -> None:
         help=f"the address to listen on (default: {DEFAULT_HOST}, for this machine only; 0.0.0.0: for all machines)",
     )
     serve.add_argument(
-        "--port", type=parse_integer, default=DEFAULT_PORT, help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)"
+        "--port",
+        type=parse_integer,
+        default=DEFAULT_PORT,
+        help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)",
     )
     serve.add_argument(
         "--token-file",
@@ -57,8 +60,18 @@ def add_commands(commands: Commands) -> None:
 def _add_limits(serve: argparse.ArgumentParser) -> None:
     for option, kind, default, text in (
         ("--batch-size", parse_integer, ServiceOptions.batch_size, "the largest number of images computed at once"),
-        ("--max-wait", parse_number, 1e3 * Limits.max_wait, "milliseconds that an image waits at most for a batch to fill"),
-        ("--queue", parse_integer, Limits.queue, "the largest number of waiting images; more are refused with status 503"),
+        (
+            "--max-wait",
+            parse_number,
+            1e3 * Limits.max_wait,
+            "milliseconds that an image waits at most for a batch to fill",
+        ),
+        (
+            "--queue",
+            parse_integer,
+            Limits.queue,
+            "the largest number of waiting images; more are refused with status 503",
+        ),
         (
             "--timeout",
             parse_number,
@@ -66,7 +79,12 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
             "time limit in seconds, each for the header, the body and the result of a request",
         ),
         ("--max-upload", parse_number, Limits.max_upload / MEGABYTE, "the largest size of a request in megabytes"),
-        ("--max-pixels", parse_number, Limits.max_pixels / MILLION, "the largest size of an image in millions of pixels"),
+        (
+            "--max-pixels",
+            parse_number,
+            Limits.max_pixels / MILLION,
+            "the largest size of an image in millions of pixels",
+        ),
         ("--max-images", parse_integer, Limits.max_images, "the largest number of images in a request"),
     ):
         serve.add_argument(option, type=kind, default=default, metavar="N", help=f"{text} (default: {default:g})")
