@@ -114,8 +114,8 @@ def _gpus(report: dict[str, Any] | None, cards: list[Card]) -> Iterator[Check]:
     elif report and report["cuda"] and not report["gpus"]:
         yield Check(
             "CUDA",
-            f"PaddlePaddle sees no GPU, but nvidia-smi reports {count_text(len(cards), 'GPU')}: check CUDA_VISIBLE_DEVICES"
-            " and the driver",
+            f"PaddlePaddle sees no GPU, but nvidia-smi reports {count_text(len(cards), 'GPU')}: check"
+            " CUDA_VISIBLE_DEVICES and the driver",
             PROBLEM,
             "unset CUDA_VISIBLE_DEVICES",
         )
