@@ -1,4 +1,4 @@
-"""Light image classifiers on PaddlePaddle, with PaddleClas's configurations, architecture names and weights.
+"""Image classification with PaddlePaddle, with PaddleClas's configurations, architecture names and weights.
 
 Importing this package does not import PaddlePaddle; the first use of a name in `__all__` does.
 """

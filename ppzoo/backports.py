@@ -22,13 +22,13 @@ def apply_backports() -> None:
 
 
 def _exclude_from_sot() -> None:
-    """Exclude ppzoo's code from the bytecode compiler of `to_static(full_graph=False)`; it then runs uncompiled.
+    """Exclude ppzoo's code from SOT, the bytecode compiler of `to_static(full_graph=False)`; it then runs uncompiled.
 
     The compiler drops keyword-only arguments, and the process can crash when it compiles a native operator.
     """
     try:
         from paddle.jit.sot.opcode_translator import skip_files
-    except ImportError:  # it supports no Python after 3.11
+    except ImportError:  # the compiler of PaddlePaddle 2.6 supports no Python after 3.11
         return
     skip_files.skip_file_names.add(f"{Path(__file__).parent}{os.sep}")
     skip_files.setup_skip_files()

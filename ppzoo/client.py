@@ -38,12 +38,12 @@ class ServiceError(PpzooError):
 
 
 class Client:
-    """Predicts images with a service; one thread at a time.
+    """Predicts the classes of images with `ppzoo serve`. Only one thread can use a client at a time.
 
     Args:
         url: the address of the service, such as "http://127.0.0.1:8000".
         token: the token of the service.
-        model: the name of the model; by default the service's only one.
+        model: the name of the model; by default the only model of the service.
         timeout: seconds that the service can take for a response.
 
     Raises:
@@ -74,7 +74,7 @@ class Client:
 
         Args:
             images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these. Arrays can
-                also have 1 or 4 channels, if the images of the network have.
+                also have 1 or 4 channels, if the network takes images with as many channels.
 
         Raises:
             ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.
@@ -129,7 +129,7 @@ class Client:
         return models
 
     def is_ready(self) -> bool:
-        """Return whether the service can be reached and all its models compute."""
+        """Return whether the service can be reached and all of its models are ready to predict."""
         try:
             return self._send("GET", "/readyz")[0] == 200
         except ServiceError:

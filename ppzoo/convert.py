@@ -55,7 +55,7 @@ def convert(
 ) -> Conversion:
     """Read weights, convert them to the architecture `arch` with the file's number of classes, and write them.
 
-    The network takes images of as many channels as the file's, such as 1 for gray images.
+    The network takes images with as many channels as the network in the file, such as 1 for gray images.
 
     Args:
         source: path or URL, as for `ppzoo.weights.read`.
@@ -100,7 +100,7 @@ def convert(
             notes = translation.notes
         if network.image_channels != variant.image_shape[0]:
             channels = count_text(network.image_channels, "channel")
-            notes = [*notes, f"the network takes images of {channels}: set Arch.in_channels to use it"]
+            notes = [*notes, f"the network takes images with {channels}: set Arch.in_channels={network.image_channels}"]
         progress.advance()
         found_origin = "paddleclas" if scheme is None else origin or scheme.origins[0]
         state = network.state_dict()

@@ -245,8 +245,8 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
 def nearest_text(text: str, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` texts; None if none is similar.
 
-    Short texts have to share more letters than long ones. Without such a text, a known one that begins with `text`
-    is similar.
+    Short texts have to share more letters than long ones. If none does, the result is the first known text that begins
+    with `text`, if there is one.
     """
     cutoff = MIN_SIMILARITY if len(text) > SHORT else MIN_SIMILARITY_OF_SHORT
     candidates = list(known)

@@ -36,12 +36,12 @@ class StepReport:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch: the training metrics, those of the evaluation (None without one), and whether it is the best so far.
+    """One epoch: training metrics, evaluation metrics (None without an evaluation), and whether it is the best so far.
 
     Attributes:
         epoch: number from 0.
         train_seconds, eval_seconds: wall-clock time of training and evaluation.
-        averaged: the best value is that of the averaged weights, whose metrics have names that end in "_ema".
+        averaged: the best value was reached by the averaged weights (EMA), whose metrics have names that end in "_ema".
     """
 
     epoch: int
@@ -77,7 +77,7 @@ class Callback:
     """Base class of callbacks, whose methods do nothing by default."""
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Called first; `epoch` (from 0) is the first of `epochs` that is to be trained."""
+        """Called first. The run has `epochs` epochs in total and starts or resumes with `epoch` (from 0)."""
 
     def on_first_batch(self, epoch: int, batch: Any) -> None:
         """Called with the first batch of images, labels and indices that is trained in an epoch, before its step."""

@@ -72,7 +72,7 @@ def describe_absence(path: str | Path) -> str:
 
 
 def require_readable(folder: str | Path, what: str) -> None:
-    """Check that the user may list a folder and open its files, since one without permission looks empty.
+    """Check that the user may list a folder and open its files, since a folder without permission looks empty.
 
     Args:
         what: the name of the option or argument, for the error message.
@@ -99,7 +99,7 @@ def find_write_error(folder: str | Path) -> OSError | None:
 def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
     """Return '; did you mean X?' for missing weights `path`: a similar name in its folder, else the run's weights.
 
-    Without a suggestion it is empty. Names of epochs are never suggested for each other, as they are all similar.
+    The text is empty if there is no suggestion. Names of epochs are never suggested for each other: all are similar.
     """
     folder = path if os.path.isdir(path) else path.parent
     if not os.path.isdir(folder):
@@ -107,7 +107,7 @@ def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
     files = [file for file in folder.glob(f"*{WEIGHTS}") if os.path.isfile(file)]
     names = [file.name for file in files if not EPOCH.fullmatch(file.name.removesuffix(WEIGHTS))]
     typed = path.name.removesuffix(WEIGHTS)
-    near = [name for name in sorted(names) if typed and name.startswith(typed)]  # best: best_model, rather than latest
+    near = [name for name in sorted(names) if typed and name.startswith(typed)]  # "best" means best_model
     near = near or difflib.get_close_matches(typed + WEIGHTS, sorted(names), n=1, cutoff=0.8)
     found = folder / near[0].removesuffix(WEIGHTS) if near else weights_of_run(folder, to_resume=to_resume)
     return f"; did you mean {str(found)!r}?" if found else ""
@@ -139,7 +139,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             os.unlink(temporary)
             raise
         sync_folder(path.parent)
-    except OSError as error:  # it has the name of the temporary file
+    except OSError as error:  # its `filename` is the temporary file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     except ValueError as error:
         if "\0" not in str(path):

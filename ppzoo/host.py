@@ -38,13 +38,13 @@ def available_memory() -> int | None:
 def instruction_sets() -> str:
     """Return the instruction set extensions of the processor, separated by spaces.
 
-    Systems other than Linux do not list them: there, it is the processor's description.
+    On systems other than Linux, which do not list the extensions, the text is `platform.processor()`.
     """
     return _read_cpuinfo("flags", "Features")
 
 
 def processor_name() -> str:
-    """Return the processor's model name."""
+    """Return the line of /proc/cpuinfo with the model name, such as "model name : ..."; else `platform.processor()`."""
     return _read_cpuinfo("model name", "CPU part")
 
 

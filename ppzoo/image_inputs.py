@@ -1,4 +1,4 @@
-"""The images that `Predictor` accepts, and error messages for other objects, without their content."""
+"""The images that `Predictor` accepts, and error messages for other objects, which do not print their content."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Locks between processes, each held on an empty lock file.
 
-The system releases a lock when its process ends, however it ends. On POSIX systems `flock` is called here, not by
-the library `filelock`, of which some versions truncate the lock file or follow links, and whose descriptors, and
-thereby locks, are inherited by forked children such as the data loader's workers. `filelock` is used where there is no
-`fcntl` (Windows).
+The system releases a lock when its process ends, however it ends. On POSIX systems, this module calls `flock` itself.
+The library `filelock` is used only where there is no `fcntl` (Windows), because some of its versions truncate the lock
+file or follow links, and because forked children, such as the workers of the data loader, inherit its locks.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Lock(Protocol):
         """Return whether `path` still names the lock file, which can have been removed or moved."""
 
     def release(self, *, remove: bool = False) -> None:
-        """Release the lock, once; with `remove`, delete its file first."""
+        """Release the lock; with `remove`, also delete its file. A second call does nothing."""
 
 
 def hold(path: str | os.PathLike[str], *, blocking: bool, create: bool = True, mode: int = 0o666) -> Lock:

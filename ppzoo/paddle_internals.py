@@ -1,8 +1,9 @@
 """The private interfaces of PaddlePaddle that ppzoo uses, in one place.
 
 They are not part of PaddlePaddle's public interface and can change in any release. `RELEASES` in ppzoo/installation.py
-and docs/versions.md name the versions that they were tested with (2.6.2 and 3.3.1); other versions are an error before
-this module is imported. `native.momentum.Momentum` also reads attributes of its base class `paddle.optimizer.Momentum`.
+and docs/versions.md name the supported versions, and those that were tested (2.6.2 and 3.3.1). With other versions, an
+error is raised before this module is imported. `native.momentum.Momentum` also reads attributes of its base class
+`paddle.optimizer.Momentum`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ transpose = _C_ops.transpose
 sync_batch_norm = _C_ops.sync_batch_norm_
 # The memory of an array's `__dlpack__()`, for `_share_data_with` of a tensor's `get_tensor()`.
 array_memory = core.from_dlpack
-# Whether operators run at once (not in a static program) and, with `in_sot`, are not being traced by `to_static`.
+# Whether operators run immediately, unlike in a static program. `in_sot` returns whether `to_static` is tracing them.
 in_dygraph_mode = framework.in_dygraph_mode
 # The tracer's `_amp_level.value` is `NO_AMP` outside `paddle.amp.auto_cast`.
 dygraph_tracer = framework._dygraph_tracer

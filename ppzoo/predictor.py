@@ -42,15 +42,16 @@ class Predictor:
     """Predicts the classes of images with an exported network; thread-safe.
 
     Args:
-        export_dir: a folder that `ppzoo export` or `tools/export_model.py` wrote, or a folder or tar file of PaddleX.
+        export_dir: a folder that `ppzoo export` or `tools/export_model.py` wrote, or an export of PaddleX, which can be
+            a folder or a tar file.
         batch_size: the largest number of images computed at once, at least 1.
         engine: the inference engine: "paddle", "onnxruntime" or "openvino" (the last two on a CPU, after
             `pip install 'ppzoo[onnxruntime]'` or `'ppzoo[openvino]'`), or "auto", the fastest installed engine for
             batches of `batch_size`, measured once for each machine and export. The probabilities of all engines agree
             with the network's within 1e-4.
         precision: "float32"; "bfloat16" (OpenVINO, on processors that have it); "int8" (for an export with
-            `--precision int8`); or "auto": the fastest of these that can run here and that agrees with float32 on
-            `images`, and without `images` float32. By default the precision of the export.
+            `--precision int8`); or "auto", the fastest of these that can run here and that agrees with float32 on
+            `images`; without `images`, "auto" is float32. By default the precision of the export.
         images: images as for `predict`, to compare precisions on; only with "auto".
         max_drop: with "auto", the largest fraction of `images` whose most probable class can differ from float32's.
 
@@ -143,8 +144,8 @@ class Predictor:
         Raises:
             ConfigError: `topk` is out of range, or the export has more label names than its network has classes.
             DataError: an image cannot be read, or its shape after preprocessing does not match the network. For a list
-                it is a `ppzoo.errors.BatchError`, raised after all images have been tried: `errors` maps the index of
-                each such image to its error, `results` has the predictions of the others, and None for these.
+                of images, a `ppzoo.errors.BatchError` is raised after all images have been tried: its `errors` maps the
+                index of each failed image to its error, and its `results` has the predictions, None for failed images.
             PpzooError: this process was forked from the one that created the predictor.
             TrainingError: the network's output for an image, which the message names, is not finite.
         """

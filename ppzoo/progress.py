@@ -74,7 +74,7 @@ class Progress:
         total: number of units; None if it is unknown.
         description: what is done, such as 'checking images'.
         unit: what is counted, in the singular; "B" for bytes, which are shown as MB.
-        done: what was done before, such as by an interrupted download.
+        done: number of units that were done before, such as by an interrupted download.
         is_printed: whether results are printed to standard output meanwhile; if that is a terminal, nothing is drawn.
     """
 

@@ -27,7 +27,7 @@ DUMB = ("dumb", "unknown")  # terminals that cannot move the cursor
 
 def is_terminal() -> bool:
     """Return whether standard error is a terminal that can redraw lines."""
-    if display.is_shown:  # sys.stderr is rich's
+    if display.is_shown:  # rich has replaced sys.stderr
         return True
     try:
         return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in DUMB
@@ -134,14 +134,14 @@ def make_console() -> Console:
 
 
 def print_once(render: Callable[[int], RenderableType]) -> None:
-    """Print what `render` returns for the width of the terminal; it stays there."""
+    """Print what `render` returns for the width of the terminal; unlike the display, it is not erased."""
     console = make_console()
     with suppress(OSError, ValueError):  # the terminal is gone
         console.print(render(console.width))
 
 
 def bar_line(label: str, fraction: float | None, values: Sequence[str], width: int) -> Text:
-    """Return one line: label, bar and values, without those that the width has no space for.
+    """Return one line: label, bar and values, without the values for which the line is too short.
 
     Args:
         fraction: how much is done, from 0 to 1; None draws no bar.

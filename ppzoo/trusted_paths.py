@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 MAX_LINKS = 40  # as many as Linux follows
 OTHERS_CAN_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -56,10 +57,16 @@ def _writable_by_others(path: Path) -> str | None:
         return None
     # In a container's user namespace, root's folders can belong to the user who owns "/".
     if status.st_uid not in {os.geteuid(), 0, os.stat("/").st_uid}:
-        return f"{path}: expected a file owned by you or root, got one owned by user {status.st_uid}; set PPZOO_HOME"
+        return (
+            f"{path}: expected a file or folder owned by you or root, got one owned by user {status.st_uid};"
+            " set PPZOO_HOME to a folder that only you can write"
+        )
     if stat.S_ISLNK(status.st_mode) or not status.st_mode & OTHERS_CAN_WRITE:
         return None
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return None  # as in /tmp: users cannot replace files of others
     mode = stat.S_IMODE(status.st_mode)
-    return f"{path}: expected a file that only you can write, got mode {mode:o}; run `chmod go-w`, or set PPZOO_HOME"
+    return (
+        f"{path}: expected a file or folder that only you can write, got mode {mode:o}; run `chmod go-w"
+        f" {quote(str(path))}`, or set PPZOO_HOME to another folder"
+    )

@@ -257,10 +257,10 @@ def _check_size(node: yaml.Node, limit: int, measured: dict[int, tuple[int, int]
 
 
 def _find_anchor_keys(root: yaml.Node, anchored: set[int]) -> frozenset[str]:
-    """Return the keys of a mapping whose value contains a node with an anchor first; an alias is the same node again.
+    """Return the keys of a mapping in whose values anchors are defined, not those that contain only their aliases.
 
     Args:
-        anchored: the identities of the nodes with an anchor.
+        anchored: the identities of the nodes with an anchor; an alias of such a node is the same node again.
     """
     owners: dict[int, str] = {}
     for key, value in root.value if isinstance(root, yaml.MappingNode) else ():

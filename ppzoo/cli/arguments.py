@@ -94,13 +94,29 @@ class Parser(argparse.ArgumentParser):
         return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse a value that is not one of `choices`, with the most similar one."""
+        """Refuse a value that is not one of `choices`, and suggest the most similar choice."""
         choices = [str(choice) for choice in action.choices or ()]
         near = nearest_name(value, choices)
         if near and value not in choices:
             shown = f" (choose from {', '.join(map(repr, choices))})" if len(choices) <= MAX_CHOICES else ""
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{shown}; did you mean {near!r}?")
         super()._check_value(action, value)
+
+
+def parse_integer(text: str) -> int:
+    """Return the integer of an option; unlike with `int`, the error message states what was expected."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer, got {text!r:.60}") from None
+
+
+def parse_number(text: str) -> float:
+    """Return the number of an option; see `parse_integer`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r:.60}") from None
 
 
 class Run(NamedTuple):
@@ -142,15 +158,15 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
     )
 
 
-def add_photo_arguments(command: argparse.ArgumentParser) -> None:
-    """Add --arch and --data, which replace -c; see `require_one_source`."""
+def add_photo_arguments(command: argparse.ArgumentParser, note: str = "") -> None:
+    """Add --arch and --data, which replace -c; see `require_one_source`. `note` continues the help text of --data."""
     command.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
     command.add_argument(
         "--data",
         type=expand_user,
         metavar="FOLDER",
         help="with --arch: a list file, or a folder that contains one subfolder of images per class, or the folders"
-        " train and val with such subfolders, or the lists train_list.txt and val_list.txt",
+        f" train and val with such subfolders, or the lists train_list.txt and val_list.txt{note}",
     )
 
 
@@ -200,7 +216,7 @@ def add_quiet(command: argparse.ArgumentParser) -> None:
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
-    """Return the values of -o, followed by --device as one."""
+    """Return the values of -o, followed by `Global.device=...` if --device is given."""
     return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.cli.arguments import Commands, add_command, parse_integer
 from ppzoo.errors import ConfigError, PpzooError, printable
 from ppzoo.files import describe_absence, expand_user, require_readable
 
@@ -47,7 +47,10 @@ def add_commands(commands: Commands) -> None:
         help="folders of runs, or folders with runs in them (default: output)",
     )
     board.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)"
+        "--port",
+        type=parse_integer,
+        default=DEFAULT_PORT,
+        help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)",
     )
     board.add_argument(
         "--host",
@@ -78,7 +81,7 @@ def _has_records(runs: Sequence[str]) -> bool:
     """Return whether the folders have records of VisualDL; False if they have only events of TensorBoard.
 
     Raises:
-        ConfigError: one of them does not exist, or none of them has either.
+        ConfigError: a folder does not exist, or no folder has records or events.
     """
     for run in runs:
         if not os.path.isdir(run):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_override, add_quiet
+from ppzoo.cli.arguments import Commands, add_override, add_quiet, parse_integer, parse_number
 from ppzoo.errors import ConfigError, OutputError, errors_with_fixes, errors_with_key, printable
 from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, expand_user
 
@@ -63,9 +63,9 @@ def _add_split(actions: Commands) -> None:
         help="a folder with one subfolder of images per class, or a list file (.txt, .csv or .parquet)",
     )
     split.add_argument(
-        "--val", type=float, metavar="FRACTION", help="fraction of each class used for evaluation (default: 0.2)"
+        "--val", type=parse_number, metavar="FRACTION", help="fraction of each class used for evaluation (default: 0.2)"
     )
-    split.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
+    split.add_argument("--seed", type=parse_integer, default=0, help="seed of the random split (default: 0)")
     split.add_argument("--overwrite", action="store_true", help="replace existing lists")
     split.add_argument(
         "--output",
@@ -84,10 +84,12 @@ def _add_split(actions: Commands) -> None:
     table.add_argument("--path-column", metavar="NAME", help="column of the paths (default: path, image, file, ...)")
     table.add_argument("--label-column", metavar="NAME", help="column of the labels (default: label, class, ...)")
     folds = split.add_argument_group("cross-validation")
-    folds.add_argument("--folds", type=int, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ...")
+    folds.add_argument(
+        "--folds", type=parse_integer, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ..."
+    )
     folds.add_argument(
         "--test",
-        type=float,
+        type=parse_number,
         metavar="FRACTION",
         help="hold out this fraction of the images, in test_list.txt, from all folds",
     )
@@ -229,7 +231,7 @@ def _require_no_lists(folder: Path, options: argparse.Namespace) -> None:
             continue
         if path.samefile(options.source):
             raise ConfigError(
-                f"--output: expected a folder other than that of {options.source!r}, which would be replaced"
+                f"--output: expected another folder: in this one, the list file {options.source!r} would be replaced"
             )
         if not options.overwrite:
             raise ConfigError(f"--output: {path} exists: remove it, or use --overwrite")

@@ -17,6 +17,7 @@ from ppzoo.cli.arguments import (
     add_quiet,
     config_and_overrides,
     is_export,
+    parse_integer,
     require_no_network_folder,
 )
 from ppzoo.cli.output_folder import check_output, output_errors
@@ -74,7 +75,9 @@ def add_commands(commands: Commands) -> None:
     embed.add_argument(
         "--like", type=expand_user, metavar="IMAGE", help="print the images that are most similar to this one"
     )
-    embed.add_argument("--top", type=int, metavar="N", help=f"number of similar images to print (default: {TOP})")
+    embed.add_argument(
+        "--top", type=parse_integer, metavar="N", help=f"number of similar images to print (default: {TOP})"
+    )
 
 
 def _add_inputs(command: argparse.ArgumentParser) -> None:
@@ -92,7 +95,7 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
 
 
 def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], ExportedModel | None]:
-    """Return the configuration, the image files, and the export if that is what the command names."""
+    """Return the configuration, the image files, and the export, or None if the network is not an export."""
     from ppzoo import builders
 
     folder, images = None, options.inputs
@@ -138,7 +141,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 class _PictureNames:
-    """Chooses a file name for each picture; none of them is that of another picture or of one of the images."""
+    """Chooses a file name for each picture that differs from the names of the other pictures and of the images."""
 
     def __init__(self, folder: Path, images: Iterable[Path]) -> None:
         own = os.path.realpath(folder)
@@ -155,7 +158,7 @@ class _PictureNames:
 
 
 def _comparable(name: str) -> str:
-    """Return a name in a form that is equal for names that a file system can take for the same."""
+    """Return a form of a name that is equal for all names that a file system can treat as the same."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

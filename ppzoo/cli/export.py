@@ -6,7 +6,15 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.arguments import (
+    RUN_HELP,
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_quiet,
+    config_and_overrides,
+    parse_integer,
+)
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
@@ -45,7 +53,7 @@ def add_commands(commands: Commands) -> None:
         "--features", action="store_true", help="add the features before the classifier as a second output"
     )
     export.add_argument(
-        "--opset", type=int, metavar="N", help="onnx and openvino: version of ONNX's operators (default: 17)"
+        "--opset", type=parse_integer, metavar="N", help="onnx and openvino: version of ONNX's operators (default: 17)"
     )
     export.add_argument(
         "--precision",

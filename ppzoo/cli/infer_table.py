@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppzoo.cli.arguments import parse_integer
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, PpzooError, count_text, one_line
 from ppzoo.files import describe_absence, expand_user
@@ -36,7 +37,7 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
     table.add_argument("--overwrite", action="store_true", help="replace FILE instead of resuming it")
     table.add_argument(
         "--top",
-        type=int,
+        type=parse_integer,
         metavar="N",
         help="number of classes per row (default: 5 for an export, else Infer.PostProcess.topk)",
     )
@@ -47,7 +48,9 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
         help="also copy or link each image into the folder FOLDER/CLASS of its predicted class",
     )
     table.add_argument("--sort-by", choices=("copy", "link"), help="copy (default) or create symbolic links")
-    table.add_argument("--every", type=int, metavar="N", help="predict every N-th frame of a video (default: 1)")
+    table.add_argument(
+        "--every", type=parse_integer, metavar="N", help="predict every N-th frame of a video (default: 1)"
+    )
 
 
 def check_table_options(options: argparse.Namespace, inputs: list[str]) -> Path | VideoSource | None:
@@ -160,7 +163,7 @@ def _load_model(options: argparse.Namespace, network: Config | Path, count: int 
 
 
 def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:
-    """Write the rows. An interruption ends the table of a camera; all other tables can be resumed after it."""
+    """Write the rows. An interruption completes the table of a camera; after it, all other tables can be resumed."""
     from ppzoo import builders
     from ppzoo.batch_inference import VideoSource
 

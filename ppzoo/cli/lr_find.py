@@ -16,6 +16,8 @@ from ppzoo.cli.arguments import (
     add_photo_arguments,
     add_quiet,
     overrides,
+    parse_integer,
+    parse_number,
     photo_errors,
     require_one_source,
 )
@@ -36,10 +38,18 @@ def add_commands(commands: Commands) -> None:
     find = add_command(commands, "lr-find", _find, "find a learning rate with a short training")
     add_config_arguments(find)
     add_photo_arguments(find)
-    find.add_argument("--min", type=float, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)")
-    find.add_argument("--max", type=float, default=10.0, metavar="RATE", help="the last learning rate (default: 10)")
     find.add_argument(
-        "--steps", type=int, default=100, metavar="N", help="number of training steps, at least 20 (default: 100)"
+        "--min", type=parse_number, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)"
+    )
+    find.add_argument(
+        "--max", type=parse_number, default=10.0, metavar="RATE", help="the last learning rate (default: 10)"
+    )
+    find.add_argument(
+        "--steps",
+        type=parse_integer,
+        default=100,
+        metavar="N",
+        help="number of training steps, at least 20 (default: 100)",
     )
     add_quiet(find)
     add_output(find, f"{PICTURE} and {TABLE}")
@@ -91,7 +101,7 @@ def _find(options: argparse.Namespace) -> int:
     loss = result.smoothed[suggestion.index]
     print(
         f"suggested learning rate: {suggestion.rate:.2g} (loss {loss:.4f}; steepest descent at"
-        f" {suggestion.steepest:.2g}, a tenth of the rate of the minimum: {suggestion.below_minimum:.2g})"
+        f" {suggestion.steepest:.2g}, a tenth of the rate with the lowest loss: {suggestion.below_minimum:.2g})"
     )
     given = [word for text in overrides(options) for word in ("-o", text)]
     new = [word for text in suggested for word in ("-o", text)]
@@ -110,7 +120,7 @@ def _write(folder: Path, config: Config, result: RangeTest) -> None:
         marks = {
             "suggested": suggestion.rate,
             "steepest descent": suggestion.steepest,
-            "a tenth of the rate of the minimum": suggestion.below_minimum,
+            "a tenth of the rate with the lowest loss": suggestion.below_minimum,
         }
     title = f"Learning-rate range test of {config.Arch.deployed.name}"
     report.draw_range_test(folder / PICTURE, title, rates, losses, smoothed, marks)

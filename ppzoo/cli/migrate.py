@@ -121,10 +121,10 @@ def _with_file(source: Source, error: ConfigError) -> ConfigError:
 
 
 def _print_written(one: _Written) -> None:
-    before, after = _line_count(one.source.file), one.text.count("\n")
+    before, after = _line_count(one.source.file), count_text(one.text.count("\n"), "line")
     base = f", based on {one.migration.base}" if one.migration.base else ""
-    lines = f"{before} lines before" if before else "from the log of a run"
-    print(printable(f"wrote {one.target} ({count_text(after, 'line')}, {lines}{base})"))
+    lines = f"{after} instead of {before}" if before else f"{after}, from the log of a run"
+    print(printable(f"wrote {one.target} ({lines}{base})"))
     for change in one.migration.changes:
         print(printable(f"  {change.line()}"))
 

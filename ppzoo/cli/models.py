@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from ppzoo.cli.arguments import Commands, add_command, add_quiet
+from ppzoo.cli.arguments import Commands, add_command, add_quiet, parse_integer
 from ppzoo.errors import ConfigError, errors_with_fixes, errors_with_key, printable
 from ppzoo.files import WEIGHTS, expand_user
 from ppzoo.registry import Registry
@@ -38,7 +38,10 @@ def add_commands(commands: Commands) -> None:
         "--summary", action="store_true", help="print the layers of the architecture with the name PATTERN"
     )
     models.add_argument(
-        "--in-channels", type=int, metavar="N", help="with --summary: number of channels of the images (default: 3)"
+        "--in-channels",
+        type=parse_integer,
+        metavar="N",
+        help="with --summary: number of channels of the images (default: 3)",
     )
 
     convert = add_command(
@@ -113,7 +116,7 @@ def _models(options: argparse.Namespace) -> None:
         sort=_parse_sort(options.sort, table.SORT_KEYS),
     )
     if not rows and not options.json:
-        raise ConfigError(f"models: no architecture has all of {_describe_filters(options)}")
+        raise ConfigError(f"models: no architecture matches {_describe_filters(options)}; `ppzoo models` lists all")
     print(json.dumps(rows) if options.json else table.format_table(rows))
 
 

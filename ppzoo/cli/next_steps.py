@@ -1,4 +1,4 @@
-"""The commands that are printed as the next step, so that they work when they are pasted."""
+"""The commands that are printed as next steps, in a form that works when it is pasted into the shell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def print_next_steps(*steps: str, where: str = "") -> None:
 
 
 def command_line(command: str, *arguments: object) -> str:
-    """Return how the user types a command: `ppzoo COMMAND`, or `python tools/...` if this process was started so."""
+    """Return a command line as the user types it: `ppzoo COMMAND`, or `python tools/...` if the user started that."""
     script = Path(sys.argv[0])
     if script.name in SCRIPTS.values() and script.with_name(SCRIPTS[command]).is_file():
         words = f"{_program('python', sys.executable)} {quote(str(script.with_name(SCRIPTS[command])))}"

@@ -6,7 +6,14 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_photo_arguments, add_quiet
+from ppzoo.cli.arguments import (
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_photo_arguments,
+    add_quiet,
+    parse_integer,
+)
 from ppzoo.cli.lr_find import read_training_config
 from ppzoo.cli.output_folder import add_output, check_output, output_errors
 from ppzoo.errors import count_text, printable
@@ -24,7 +31,7 @@ def add_commands(commands: Commands) -> None:
     add_config_arguments(profile)
     add_photo_arguments(profile)
     profile.add_argument(
-        "--steps", type=int, default=20, metavar="N", help="number of profiled training steps (default: 20)"
+        "--steps", type=parse_integer, default=20, metavar="N", help="number of profiled training steps (default: 20)"
     )
     add_quiet(profile)
     add_output(profile, TRACE)
@@ -74,6 +81,6 @@ def _text(arch: str, result: TrainingProfile) -> str:
         blocks.append(
             f"{report.reading_table(reading.seconds, reading.images)}\n"
             f"(the mean of {count_text(reading.images, 'image')}{cached}, in one process;"
-            f" training reads {place})"
+            f" training reads images {place})"
         )
     return "\n\n".join(blocks)

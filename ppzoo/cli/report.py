@@ -57,8 +57,8 @@ def add_commands(commands: Commands) -> None:
         "--map",
         choices=("pca", "tsne"),
         default="pca",
-        help="how the map of the images is computed: two principal components, or t-SNE, which takes longer and needs"
-        " scikit-learn: pip install 'ppzoo[explain]' (default: pca)",
+        help="how the report arranges the images on a map by their features: by two principal components, or by t-SNE,"
+        " which takes longer and needs scikit-learn: pip install 'ppzoo[explain]' (default: pca)",
     )
 
 
@@ -89,9 +89,10 @@ def _report(options: argparse.Namespace) -> None:
 def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
     from ppzoo import builders
 
-    if options.config is not None or options.override:
-        given = "-c" if options.config is not None else "-o"
-        raise ConfigError(f"report: expected {given} without an export folder, got both")
+    if options.config is not None:
+        raise ConfigError("report: expected either EXPORT_FOLDER or -c CONFIG, got both")
+    if options.override:
+        raise ConfigError("report: expected -o together with a run folder or -c CONFIG, got it with an export folder")
     if options.data is None:
         raise ConfigError(
             "report: expected --data FOLDER with an export, since it contains no evaluation data: a folder with one"

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 
-from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.cli.arguments import Commands, add_command, parse_integer, parse_number
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
 from ppzoo.files import expand_user, read_plain_file
 from ppzoo.serve.options import Limits, ServiceOptions
@@ -36,7 +36,10 @@ def add_commands(commands: Commands) -> None:
         help=f"the address to listen on (default: {DEFAULT_HOST}, for this machine only; 0.0.0.0: for all machines)",
     )
     serve.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)"
+        "--port",
+        type=parse_integer,
+        default=DEFAULT_PORT,
+        help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)",
     )
     serve.add_argument(
         "--token-file",
@@ -56,18 +59,33 @@ def add_commands(commands: Commands) -> None:
 
 def _add_limits(serve: argparse.ArgumentParser) -> None:
     for option, kind, default, text in (
-        ("--batch-size", int, ServiceOptions.batch_size, "the largest number of images computed at once"),
-        ("--max-wait", float, 1e3 * Limits.max_wait, "milliseconds that an image waits at most for a batch to fill"),
-        ("--queue", int, Limits.queue, "the largest number of waiting images; more are refused with status 503"),
+        ("--batch-size", parse_integer, ServiceOptions.batch_size, "the largest number of images computed at once"),
+        (
+            "--max-wait",
+            parse_number,
+            1e3 * Limits.max_wait,
+            "milliseconds that an image waits at most for a batch to fill",
+        ),
+        (
+            "--queue",
+            parse_integer,
+            Limits.queue,
+            "the largest number of waiting images; more are refused with status 503",
+        ),
         (
             "--timeout",
-            float,
+            parse_number,
             Limits.timeout,
             "time limit in seconds, each for the header, the body and the result of a request",
         ),
-        ("--max-upload", float, Limits.max_upload / MEGABYTE, "the largest size of a request in megabytes"),
-        ("--max-pixels", float, Limits.max_pixels / MILLION, "the largest size of an image in millions of pixels"),
-        ("--max-images", int, Limits.max_images, "the largest number of images in a request"),
+        ("--max-upload", parse_number, Limits.max_upload / MEGABYTE, "the largest size of a request in megabytes"),
+        (
+            "--max-pixels",
+            parse_number,
+            Limits.max_pixels / MILLION,
+            "the largest size of an image in millions of pixels",
+        ),
+        ("--max-images", parse_integer, Limits.max_images, "the largest number of images in a request"),
     ):
         serve.add_argument(option, type=kind, default=default, metavar="N", help=f"{text} (default: {default:g})")
 
@@ -92,7 +110,10 @@ def _serve(options: argparse.Namespace) -> None:
     limits = _read_limits(options)
     token = read_token(options.token_file)
     if token is None and _is_reachable(options.host):
-        logger.warning("--host %s without a token: every machine that reaches the port can use it", options.host)
+        logger.warning(
+            "--host %s without a token: every machine that can reach the port can use the service; use --token-file",
+            options.host,
+        )
     service = ServiceOptions(
         exports=name_exports(options.exports),
         batch_size=options.batch_size,

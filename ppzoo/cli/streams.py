@@ -1,4 +1,4 @@
-"""Standard input, output and error of a command: always open, and without a traceback once the reader is gone."""
+"""Standard input, output and error of a command: they are always open, and lost output does not cause a traceback."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Descriptor(io.FileIO):
 
 
 def open_streams() -> None:
-    """Connect streams that the shell closed (`>&-`) to the null device; else the next opened files get their numbers.
+    """Connect streams that the shell closed (`>&-`) to the null device, so that no other file gets their descriptors.
 
     Characters that the encoding of standard output lacks are printed as escapes.
     """

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     train = add_command(commands, "train", _train, "train a network")
     add_config_arguments(train)
-    add_photo_arguments(train)
+    add_photo_arguments(train, "; with --fold: instead the folder that `ppzoo data split --folds` wrote")
     train.add_argument(
         "--resume",
         type=expand_user,
@@ -50,8 +50,7 @@ def add_commands(commands: Commands) -> None:
     train.add_argument(
         "--fold",
         metavar="K|all",
-        help="cross-validation: train fold K, or all folds in turn; requires --data with the folder that"
-        " `ppzoo data split --folds` wrote, also if -c is used",
+        help="cross-validation: train fold K, or all folds in turn; requires --data, and either --arch or -c",
     )
     add_quiet(train)
     train.add_argument(
@@ -100,10 +99,16 @@ def _require_source(options: argparse.Namespace) -> None:
         got = "nothing" if options.arch is None else "both"
         raise ConfigError(f"--fold: expected either -c CONFIG or --arch NAME with it, got {got}")
     if options.fold == "all" and options.resume not in (None, "auto"):
-        raise ConfigError(f"--resume: expected auto with --fold all, got {options.resume!r}: train one fold to use it")
+        raise ConfigError(
+            f"--resume: expected auto with --fold all, got {options.resume!r}; to resume from a checkpoint, train one"
+            " fold, such as --fold 1"
+        )
     processes = read_launch(os.environ).size
     if options.fold == "all" and processes > 1:
-        raise ConfigError(f"--fold: expected the number of one fold on several processes, got all on {processes}")
+        raise ConfigError(
+            "--fold: expected the number of one fold, such as --fold 1, with several processes, got all with"
+            f" {processes} processes"
+        )
 
 
 def _train_folds(options: argparse.Namespace, events: JsonEvents | None) -> None:

@@ -13,7 +13,7 @@ class Check(NamedTuple):
     Attributes:
         name: what was checked.
         value: what was found.
-        status: OK; NOTE, which limits ppzoo but does not stop it; or PROBLEM, with which something does not work.
+        status: OK; NOTE: ppzoo works, but with a limitation; or PROBLEM: something does not work.
         fix: the command that fixes a problem; '' if there is none.
     """
 

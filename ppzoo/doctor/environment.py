@@ -77,7 +77,7 @@ def check_compiler() -> Check:
 
 
 def check_engines() -> Iterator[Check]:
-    """Look for the packages of the engines that run exports; ONNX Runtime and OpenVINO are used with `onnx`."""
+    """Look for the packages of the engines that run exports; ONNX Runtime and OpenVINO also need the package `onnx`."""
     yield Check("engine paddle", "installed" if importlib.util.find_spec("paddle") else "not installed")
     for engine in ("onnxruntime", "openvino"):
         versions = {name: programs.installed_version(name) for name in (engine, "onnx")}

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from ppzoo.doctor import programs
 from ppzoo.doctor.check import NOTE, OK, PROBLEM, Check
 from ppzoo.doctor.environment import check_compiler
-from ppzoo.errors import DeviceError
+from ppzoo.errors import DeviceError, count_text
 from ppzoo.installation import CPU_PACKAGE, GPU_PACKAGE, GPU_WHEEL, REQUIREMENT, release_of, require_paddle
 
 INSTALL_CPU = f"pip install '{CPU_PACKAGE}{REQUIREMENT}'"
 INSTALL_GPU = f"pip install '{GPU_PACKAGE}{REQUIREMENT}'"
 
-# CUDA versions of the builds in PaddlePaddle's own package index, newest first; a driver runs those up to its own.
+# CUDA versions of the builds in PaddlePaddle's own package index, newest first. A driver supports the CUDA versions up
+# to its own.
 INDEX_BUILDS = {(13, 0): "cu130", (12, 9): "cu129", (12, 6): "cu126", (11, 8): "cu118"}
 
 REPORT_PADDLE = """
@@ -50,7 +51,7 @@ print("REPORT " + json.dumps(refusal))
 
 
 class Card(NamedTuple):
-    """A GPU of this machine; `capability` is None where nothing reports it."""
+    """A GPU of this machine; `capability` is None if it is not known."""
 
     name: str
     capability: tuple[int, int] | None
@@ -92,7 +93,7 @@ def check_paddle() -> Iterator[Check]:
 
 
 def _gpus(report: dict[str, Any] | None, cards: list[Card]) -> Iterator[Check]:
-    """Check the GPUs against PaddlePaddle's build; `report` is None where PaddlePaddle is not installed."""
+    """Check the GPUs against PaddlePaddle's build; `report` is None if PaddlePaddle cannot be used."""
     cards = [Card(name, (capability[0], capability[1])) for name, capability in (report or {}).get("gpus", [])] or cards
     built_for = _capabilities(report) if report and report["cuda"] else None
     for number, card in enumerate(cards):
@@ -113,8 +114,8 @@ def _gpus(report: dict[str, Any] | None, cards: list[Card]) -> Iterator[Check]:
     elif report and report["cuda"] and not report["gpus"]:
         yield Check(
             "CUDA",
-            f"PaddlePaddle sees none of the {len(cards)} GPUs that nvidia-smi reports: check CUDA_VISIBLE_DEVICES and"
-            " the driver",
+            f"PaddlePaddle sees no GPU, but nvidia-smi reports {count_text(len(cards), 'GPU')}: check"
+            " CUDA_VISIBLE_DEVICES and the driver",
             PROBLEM,
             "unset CUDA_VISIBLE_DEVICES",
         )

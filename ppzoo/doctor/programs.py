@@ -24,7 +24,10 @@ def installed_version(package: str) -> str | None:
 
 
 def run_report(code: str, absent: tuple[str, ...] = ()) -> tuple[Any, str | None]:
-    """Run code that prints a report in a new process, without some variables of the environment.
+    """Run code in a new process and return the report that it prints.
+
+    Args:
+        absent: names of environment variables that are not set in the new process.
 
     Returns:
         The report and None, or None and why there is no report.

@@ -84,6 +84,6 @@ def test_an_untrusted_folder_is_an_error_before_anything_is_written(tmp_path, co
     assert main(["train", "-c", write(tmp_path, config, cache="disk")]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == 1
-    assert f"DataLoader.Train.dataset.cache: {folder}: expected a file that only you can write" in errors[0]
+    assert f"DataLoader.Train.dataset.cache: {folder}: expected a file or folder that only you can write" in errors[0]
     assert not (tmp_path / "output").exists()
     assert os.listdir(folder) == []

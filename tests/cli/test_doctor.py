@@ -139,7 +139,7 @@ def test_a_gpu_with_a_cpu_build_is_a_note(machine, capability, python, driver, f
 def test_a_gpu_that_paddlepaddle_does_not_see_is_a_problem(machine):
     machine(packages=("paddlepaddle-gpu",), paddle=GPU_3, cards=[("Card", "8.0")])
     (check,) = problems()
-    assert "sees none of the 1 GPUs" in check.value
+    assert "sees no GPU, but nvidia-smi reports 1 GPU: " in check.value
 
 
 def test_native_operators_that_cannot_be_used_are_a_note(machine):

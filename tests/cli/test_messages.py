@@ -403,7 +403,7 @@ def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
         ),
         (
             ["models", "*Net*", "--max-params", "5", "--family", "resnet"],
-            "models: no architecture has all of '*Net*', --family resnet, --max-params 5",
+            "models: no architecture matches '*Net*', --family resnet, --max-params 5; `ppzoo models` lists all",
         ),
         (["models", "--max-params", "five"], "--max-params: expected a number above 0 such as 5M, got 'five'"),
         (["models", "--max-flops", "0"], "--max-flops: expected a number above 0 such as 0.3G, got '0'"),
@@ -480,7 +480,8 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
         ),
         (["migrate", "a", "="], "unrecognized arguments: =; see `ppzoo migrate --help`"),
         (["serve"], "the following arguments are required: EXPORT; see `ppzoo serve --help`"),
-        (["infer", "--top", "x"], "argument --top: invalid int value: 'x'; see `ppzoo infer --help`"),
+        (["infer", "--top", "x"], "argument --top: expected an integer, got 'x'; see `ppzoo infer --help`"),
+        (["lr-find", "--max", "x"], "argument --max: expected a number, got 'x'; see `ppzoo lr-find --help`"),
         (
             ["data", "check", "x", "--a\x1b\nb"],
             "unrecognized arguments: --a\\u001b\\nb; keys of the configuration are set with -o, such as -o"

@@ -63,7 +63,7 @@ def test_tables_and_trace(folder, tmp_path, capsys, workers):
     assert "Conv2D" in {words[1] for words in layers.values()}
     reading = rows(printed, "reading an image")
     assert reading.keys() >= {"read the file", "DecodeImage", "ResizeImage", "RandFlipImage", "NormalizeImage"}
-    assert f"training reads in {'1 worker' if workers else 'the training process'})" in printed
+    assert f"training reads images in {'1 worker' if workers else 'the training process'})" in printed
     events = json.loads((output / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
     assert sum(event.get("cat") == "step" for event in events) == 3
 

@@ -330,7 +330,7 @@ def test_a_folder_that_others_can_write_is_refused(photos, tmp_path, mode):
     folder = tmp_path / "home" / "images"
     folder.mkdir(parents=True)
     folder.chmod(0o755 | mode)
-    with pytest.raises(ConfigError, match=r"images: expected a file that only you can write"):
+    with pytest.raises(ConfigError, match=r"images: expected a file or folder that only you can write"):
         samples(photos, "disk")
 
 

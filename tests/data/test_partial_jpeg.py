@@ -233,7 +233,7 @@ def test_the_decoder_is_compiled_once_and_only_for_training(tmp_path):
     assert "True\n" in run_in_new_process(tmp_path, PREPARE)
     file.chmod(0o777)
     printed = run_in_new_process(tmp_path, PREPARE)
-    assert "False\n" in printed and "expected a file that only you can write" in printed
+    assert "False\n" in printed and "expected a file or folder that only you can write" in printed
 
 
 def test_without_a_compiler_complete_images_are_decoded(tmp_path):

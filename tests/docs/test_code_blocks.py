@@ -83,7 +83,7 @@ def test_commands_in_sentences_are_valid(document, parser):
             parse_command(parser, [word.strip("[]") for word in words])
         except Rejected as error:
             is_incomplete = re.search(
-                r"are required|expected (one|at least one) argument|invalid int value: '[A-Z]+'", str(error)
+                r"are required|expected (one|at least one) argument|expected an integer, got '[A-Z]+'", str(error)
             )
             assert is_incomplete, f"{' '.join(words)}: {error}"
 

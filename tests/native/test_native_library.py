@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -81,8 +82,8 @@ def test_path_writable_by_others_is_rejected(library, name, mode):
     path = trusted_paths(library)[name]
     path.chmod(path.stat().st_mode | mode)
     assert find_trust_problem(library) == (
-        f"{path}: expected a file that only you can write, got mode {path.stat().st_mode & 0o7777:o};"
-        " run `chmod go-w`, or set PPZOO_HOME"
+        f"{path}: expected a file or folder that only you can write, got mode {path.stat().st_mode & 0o7777:o};"
+        f" run `chmod go-w {quote(str(path))}`, or set PPZOO_HOME to another folder"
     )
 
 
@@ -92,7 +93,8 @@ def test_path_of_another_user_is_rejected(library, name):
     path = trusted_paths(library)[name]
     os.chown(path, 54321, -1)
     assert find_trust_problem(library) == (
-        f"{path}: expected a file owned by you or root, got one owned by user 54321; set PPZOO_HOME"
+        f"{path}: expected a file or folder owned by you or root, got one owned by user 54321; set PPZOO_HOME"
+        " to a folder that only you can write"
     )
 
 
