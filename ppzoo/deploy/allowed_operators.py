@@ -1,8 +1,8 @@
 """The operators that an exported program can have: only those that compute, none that access files or run code.
 
 Paddle Inference runs every operator of a program, `save` and `py_func` included, and a program can come from an
-untrusted source. Therefore the operators of all blocks are checked before it is loaded, in both formats: PaddlePaddle 3's JSON and
-PaddlePaddle 2's protocol buffer. Control flow is not allowed, so every program terminates.
+untrusted source. Therefore the operators of all blocks are checked before it is loaded, in both formats: PaddlePaddle
+3's JSON and PaddlePaddle 2's protocol buffer. Control flow is not allowed, so every program terminates.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Post-processing of PaddleClas's PULC networks for attributes of people, vehicles and tables.
 
 A prediction has the classes above their thresholds (`class_ids`, `scores`, `label_names`), and two entries of
-PaddleClas's deployment: `attributes`, a list of words such as "Female", and `output`, a list with 1 for each class above
-its threshold and 0 for the others.
+PaddleClas's deployment: `attributes`, a list of words such as "Female", and `output`, a list with 1 for each class
+above its threshold and 0 for the others.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def original_network(network: paddle.nn.Layer) -> paddle.nn.Layer:
 
 
 def receive_features(network: paddle.nn.Layer) -> HeadInput:
-    """Return a `HeadInput` that receives the features of each batch, whether `network` or its export computes the batch.
+    """Return a `HeadInput` that receives the features of each batch, whether `network` or its export computes them.
 
     Args:
         network: a network, or what `accelerate_eval` returned for it; not exported yet.

@@ -28,7 +28,7 @@ from ppzoo.serve.state import State, state_of
 logger = logging.getLogger("ppzoo")
 
 PUBLIC = {*PAGES, "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
-"""paths that need no token: of the models, they contain only the names, and whether they compute"""
+"""paths that need no token; they return nothing about the models except their names and whether they are ready"""
 
 PREDICTION = re.compile("/v1/models/([^/]+):predict")
 PREDICTION_ROUTE = next(route for route in routes.router.routes if getattr(route, "endpoint", None) is routes.predict)
