@@ -152,6 +152,6 @@ def _check_outputs(network: _NetworkToExport, program: InferenceProgram, images:
     difference = max_errors(program(few[:2]), expected, relative=True).max()
     if not (difference <= RELATIVE_TOLERANCE or is_rounding(network, program, few, RELATIVE_TOLERANCE, relative=True)):
         raise TrainingError(
-            f"the inference program for the evaluation differs from the network by {difference:.2g} of the largest score"
-            f" (tolerance {RELATIVE_TOLERANCE:g}): please report the architecture and the version of PaddlePaddle"
+            f"the inference program for the evaluation differs from the network by {difference:.2g} of the largest"
+            f" score (tolerance {RELATIVE_TOLERANCE:g}): please report the architecture and the version of PaddlePaddle"
         )

@@ -13,8 +13,8 @@ from ppzoo.data.transforms.decode import TooManyPixelsError, check_header
 from ppzoo.errors import DataError
 from ppzoo.serve.options import Limits
 
-# Of a refused body, up to this multiple of `max_upload` is read and discarded: a client does not read the response while
-# it is sending.
+# Of a refused body, up to this multiple of `max_upload` is read and discarded: a client that is still sending does not
+# read the response.
 MAX_DRAINED = 4
 MAX_DRAIN_SECONDS = 5.0
 CLOSE = {"Connection": "close"}
