@@ -37,7 +37,7 @@ class CheckImages:
 
     Attributes:
         images: N x C x H x W float32, preprocessed.
-        pixels: the same images as N x H x W x C uint8, before their normalization; None if the export normalizes none.
+        pixels: the same images as N x H x W x C uint8, before the normalization; None if the export does not normalize.
         source: where they are from: "random numbers", or the data.
     """
 

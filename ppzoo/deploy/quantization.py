@@ -28,7 +28,7 @@ RANKING_IMAGES = 16
 
 
 class Quantizer:
-    """Quantizes one model with the same calibration images.
+    """Quantizes a model on calibration images, one or several times with different layers in float32.
 
     Args:
         model: a serialized ONNX model.

@@ -104,7 +104,7 @@ async def _respond(request: Request, name: str) -> Response:
     try:
         require_token(request)
         return await routes.predict(name, request)
-    except Exception as error:  # the same that FastAPI catches: any error is a response
+    except Exception as error:  # like FastAPI, which responds to any error
         report = next(report for kind, report in ERROR_REPORTS.items() if isinstance(error, kind))
         return await report(request, error)
 
