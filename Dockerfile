@@ -4,7 +4,8 @@
 #     docker run --rm -p 8000:8000 -v "$PWD/inference:/models:ro" -e PPZOO_SERVE_TOKEN=... ppzoo-serve /models/mobilenet_v2_x0_5
 FROM python:3.12-slim
 
-# libgomp1: PaddlePaddle's OpenMP; the HTTP service needs no compiler, since exports do not use the native operators.
+# libgomp1: PaddlePaddle's OpenMP. The service works without a compiler: exports do not use the native operators, and
+# images are then read without ppzoo's compiled code, which is slower.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /src

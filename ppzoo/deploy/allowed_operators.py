@@ -1,8 +1,8 @@
-"""The operators that an exported program can have: those that compute, none that access files, code or a terminal.
+"""The operators that an exported program can have: only those that compute, none that access files or run code.
 
 Paddle Inference runs every operator of a program, `save` and `py_func` included, and a program can come from an
-untrusted source. Therefore its operators are read first, in all blocks, in both formats: PaddlePaddle 3's JSON and
-PaddlePaddle 2's protocol buffer. Control flow is not allowed, so every program terminates.
+untrusted source. Therefore the operators of all blocks are checked before it is loaded, in both formats: PaddlePaddle
+3's JSON and PaddlePaddle 2's protocol buffer. Control flow is not allowed, so every program terminates.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ def _operators_of_json(content: bytes) -> Iterator[str]:
 
 
 def _without_dialect(name: str) -> str:
-    """Return an operator's name without a known dialect prefix and without the suffix `_` of in-place operators."""
+    """Return an operator's name without a known dialect prefix and without the suffix `_` of in-place operators.
+
+    A parameter is read like an input, so that its name is that of the allowed operator `data`.
+    """
     if name == PARAMETER:
         return "data"
     return name[2:].removesuffix("_") if name.startswith(DIALECT_PREFIXES) else name

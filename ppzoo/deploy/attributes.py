@@ -1,7 +1,8 @@
 """Post-processing of PaddleClas's PULC networks for attributes of people, vehicles and tables.
 
-A prediction has the classes above their thresholds (`class_ids`, `scores`, `label_names`), and as in PaddleClas's
-deployment `attributes`, the words, and `output`, 1 for each class above its threshold and 0 for the others.
+A prediction has the classes above their thresholds (`class_ids`, `scores`, `label_names`), and two entries of
+PaddleClas's deployment: `attributes`, a list of words such as "Female", and `output`, a list with 1 for each class
+above its threshold and 0 for the others.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class _Attributes:
     """Base of the postprocessing steps of attributes.
 
     Attributes:
-        names: the names of the classes, for those without a name in `labels`.
-        thresholds: of each class.
+        names: the names of the classes that have no name in `labels`.
+        thresholds: one threshold per class.
     """
 
     label_kind = "multi"
@@ -110,12 +111,12 @@ class PersonAttribute(_Attributes):
     """Sex, age, direction, belongings and clothes of a person, from the 26 classes of PULC's person_attribute.
 
     The classes have the order of the labels in PULC's files of PA-100K, where the ages begin with AgeOver60.
-    (PaddleClas's postprocessing has AgeLess18 first: it exchanges the two.)
+    (PaddleClas's postprocessing begins with AgeLess18: it exchanges AgeLess18 and AgeOver60.)
 
     Args:
-        threshold: a class is predicted if its probability is above this; for the classes without a separate option.
-        glasses_threshold: the same for glasses.
-        hold_threshold: the same for objects held in front.
+        threshold: a class without a separate option is predicted if its probability is above this.
+        glasses_threshold: the threshold of the class Glasses.
+        hold_threshold: the threshold of the class HoldObjectsInFront.
         labels: class index -> name.
 
     Raises:

@@ -91,7 +91,7 @@ def _rounded_weights(quantized: bytes) -> dict[str, np.ndarray]:
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
             values, scale, zero_point = (constants[name] for name in node.input)
-            if scale.ndim:  # one for each index of the axis
+            if scale.ndim:  # one scale per channel
                 axis = layer_attributes(node).get("axis", 1)
                 shape = [-1 if number == axis else 1 for number in range(values.ndim)]
                 scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)

@@ -69,7 +69,7 @@ def fastest_engine(
     file = cache_home() / "engines" / f"{_cache_key(candidates, *settings, precision)}.json"
     cached = _read_choice(file)
     if cached is not None:
-        logger.info("engine %s, from the cached measurement %s", cached, file)
+        logger.info("using engine %s, from the cached measurement %s", cached, file)
         return open_engine(cached, *settings, precision=precision)
     opened = _open_all(candidates, *settings, precision)
     if not opened:
@@ -80,7 +80,7 @@ def fastest_engine(
     seconds = measure(engines, (batch_size, *next(iter(opened.values())).chw))
     fastest = min(engines, key=lambda name: seconds[name])
     measured = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in seconds.items())
-    logger.info("engine %s: %s for %d images; cached in %s", fastest, measured, batch_size, file)
+    logger.info("using engine %s: %s for %d images; cached in %s", fastest, measured, batch_size, file)
     content = {"engine": fastest, "seconds": seconds, "batch size": batch_size, "processor": processor_name()}
     _write_choice(file, content)
     return engines[fastest]

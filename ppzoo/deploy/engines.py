@@ -130,14 +130,16 @@ def require_precision(precision: str, exported: ExportedModel, engine: str | Non
     names = runnable_engines(exported, precision)
     if not names and precision == "int8":
         raise ConfigError(
-            f"precision: expected an export in int8, got {exported.folder} without one; export the network with"
-            " `ppzoo export --format onnx --precision int8`"
+            f"precision: expected an export with an int8 model, got {exported.folder} without an int8 model; export the"
+            " network with `ppzoo export --format onnx --precision int8`"
         )
-    if not names or (engine is not None and engine not in names):
-        got = f"engine {engine}" if names else f"an export in the format {', '.join(exported.formats)}"
+    if not names:
         raise ConfigError(
-            f"precision: expected engine {' or '.join(names or [OpenVino.name])} for {precision}, got {got}"
+            f"precision: expected an export that {OpenVino.name} can run for {precision}, got one in the format"
+            f" {', '.join(exported.formats)}; export the network with `--format {OPENVINO}`"
         )
+    if engine is not None and engine not in names:
+        raise ConfigError(f"precision: expected engine {' or '.join(names)} for {precision}, got engine {engine}")
     if precision == "bfloat16":
         require_bfloat16()
 
@@ -161,7 +163,7 @@ def open_onnx_engine(
     *,
     precision: str = "float32",
 ) -> OnnxEngine:
-    """`open_engine` for one of `ONNX_ENGINES`."""
+    """Load an export into the engine `name`, one of `ONNX_ENGINES`; see `open_engine`."""
     require_installed(name)
     if precision == "int8" or not is_pir_program(exported):
         return _open_file(name, exported, batch_size, normalization, precision)
@@ -235,7 +237,7 @@ def open_file_engine(
 
 @contextmanager
 def _as_engine_error() -> Iterator[None]:
-    """Name the engine that can run programs that cannot be converted."""
+    """Turn a `NotConvertibleError` into an error that suggests Paddle Inference, which needs no ONNX model."""
     try:
         yield
     except NotConvertibleError as error:
@@ -261,6 +263,7 @@ def _check_outputs(engine: OnnxEngine, reference: PaddleEngine, normalization: N
         difference = float(np.abs(engine(images) - expected).max())
         if not difference <= ENGINE_TOLERANCE:
             raise PpzooError(
-                f"engine: {engine.name} differs from the network by {difference:.2g} (tolerance {ENGINE_TOLERANCE:g});"
-                " use engine='paddle', and please report the architecture and the versions"
+                f"engine: {engine.name} differs from Paddle Inference by {difference:.2g} (tolerance"
+                f" {ENGINE_TOLERANCE:g}); use engine='paddle', and please report the architecture and the versions of"
+                f" PaddlePaddle and {engine.name}"
             )

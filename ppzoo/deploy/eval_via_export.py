@@ -46,7 +46,7 @@ def original_network(network: paddle.nn.Layer) -> paddle.nn.Layer:
 
 
 def receive_features(network: paddle.nn.Layer) -> HeadInput:
-    """Return what receives the features of each batch that `network` runs, also if its export runs it.
+    """Return a `HeadInput` that receives the features of each batch, whether `network` or its export computes them.
 
     Args:
         network: a network, or what `accelerate_eval` returned for it; not exported yet.
@@ -152,6 +152,6 @@ def _check_outputs(network: _NetworkToExport, program: InferenceProgram, images:
     difference = max_errors(program(few[:2]), expected, relative=True).max()
     if not (difference <= RELATIVE_TOLERANCE or is_rounding(network, program, few, RELATIVE_TOLERANCE, relative=True)):
         raise TrainingError(
-            f"the exported network differs from the network by {difference:.2g} of the largest score (tolerance"
-            f" {RELATIVE_TOLERANCE:g}): please report the architecture and the version of PaddlePaddle"
+            f"the inference program for the evaluation differs from the network by {difference:.2g} of the largest"
+            f" score (tolerance {RELATIVE_TOLERANCE:g}): please report the architecture and the version of PaddlePaddle"
         )

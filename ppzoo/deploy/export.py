@@ -37,7 +37,7 @@ def export(
     *,
     multi_label: bool = False,
 ) -> float:
-    """Do the same as `export_formats` for the format "paddle"; return the max. absolute difference."""
+    """Write the format "paddle" as `export_formats` does; return the max. absolute difference from the network."""
     (check,) = export_formats(network, folder, image_shape, settings, multi_label=multi_label)
     return check.difference
 

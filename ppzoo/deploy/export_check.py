@@ -37,7 +37,7 @@ class CheckImages:
 
     Attributes:
         images: N x C x H x W float32, preprocessed.
-        pixels: the same images as N x H x W x C uint8, before their normalization; None if the export normalizes none.
+        pixels: the same images as N x H x W x C uint8, before the normalization; None if the export does not normalize.
         source: where they are from: "random numbers", or the data.
     """
 
@@ -145,7 +145,7 @@ def open_format(kind: str, exported: ExportedModel, precision: str = "float32") 
 
 
 def run_engine(engine: Engine, images: np.ndarray, pixels: np.ndarray | None) -> list[np.ndarray]:
-    """Return all outputs of an engine for images, of which it gets the pixels if it normalizes them."""
+    """Return all outputs of an engine for images; an engine that normalizes them itself gets `pixels` instead."""
     given: Any = pixels if engine.takes_pixels else images
     batch = engine.batch(given.shape)
     for index, image in enumerate(given):
@@ -168,7 +168,7 @@ def _require_rounding(kind: str, engine: Engine, reference: Reference, largest: 
 
 
 def _require_rounding_of_features(kind: str, engine: Engine, reference: Reference, largest: float) -> None:
-    """Do the same for the features."""
+    """Check against float64 that only rounding causes a difference of the features above the tolerance."""
     model, images = reference.model, reference.images
     few, inputs = images.images[:MORE_IMAGES], _inputs(engine, images)[:MORE_IMAGES]
 
@@ -178,9 +178,9 @@ def _require_rounding_of_features(kind: str, engine: Engine, reference: Referenc
     if not is_rounding(model, run, few, FEATURES_TOLERANCE, relative=True, inputs=inputs):
         raise TrainingError(
             f"the features of the exported {_name(kind)} differ from the network's by {largest:.2g} of the largest one:"
-            " nothing was exported; please report the architecture and the versions"
+            " nothing was exported; please report the architecture and the version of PaddlePaddle"
         )
-    _warn_of_rounding(kind, largest, " in its features, relative to the largest one,")
+    _warn_of_rounding(kind, largest, " of the largest feature")
 
 
 def _inputs(engine: Engine, images: CheckImages) -> np.ndarray:
@@ -188,13 +188,13 @@ def _inputs(engine: Engine, images: CheckImages) -> np.ndarray:
     return images.pixels if engine.takes_pixels and images.pixels is not None else images.images
 
 
-def _warn_of_rounding(kind: str, largest: float, where: str) -> None:
+def _warn_of_rounding(kind: str, largest: float, unit: str) -> None:
     logger.warning(
-        "the network is badly conditioned: float32 rounding changes its outputs, and the exported %s differs from it%s"
-        " by %.2g; training longer usually fixes this",
+        "the network is badly conditioned: float32 rounding changes its outputs, and the exported %s differs from it"
+        " by %.2g%s; training longer usually fixes this",
         _name(kind),
-        where,
         largest,
+        unit,
     )
 
 

@@ -75,7 +75,7 @@ class ExportedModel:
 
     @property
     def transform_ops(self) -> list[dict[str, Any]]:
-        """The preprocessing of image files: exports of PaddleClas do not name the decoding, which is added."""
+        """The preprocessing of image files; the decoding is added to exports of PaddleClas, which do not list it."""
         ops: list[dict[str, Any]] = self.settings["PreProcess"]["transform_ops"]
         return ops if any("DecodeImage" in op for op in ops) else [{"DecodeImage": {}}, *ops]
 
@@ -140,7 +140,7 @@ def require_label_count(postprocess: str, names: int, classes: int) -> None:
 
 
 def _describe_other(folder: Path, names: Collection[str]) -> str:
-    """Return what a path is that is not an export; `names` are those of the files in the folder."""
+    """Describe a path that is not an export, for a message; `names` are the names of the files in the folder."""
     if not os.path.isdir(folder):
         return "a file" if os.path.isfile(folder) else f"a path that {describe_absence(folder)}"
     if RUN_CONFIG in names:
@@ -178,7 +178,7 @@ def open_export(folder: Path) -> ExportedModel:
         (name for name in PROGRAM_FILES if name in names), PROGRAM_FILES[0]
     )
     files = {(PADDLE, "float32"): (program, PARAMETERS), **FORMAT_FILES}
-    # Files of an export that no digest belongs to are those of another one.
+    # If `inference.yml` has digests, model files without a digest are from another export.
     present = [key for key in files if key in found and (not digests or digests.keys() & set(files[key]))] or [*found]
     try:
         if (PADDLE, "float32") in present:

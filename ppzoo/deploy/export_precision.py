@@ -59,7 +59,7 @@ def add_precision(
         found = request.evaluate({**float32, **{kind: open_format(kind, exported, "bfloat16") for kind in kinds}})
         baseline = found.pop("float32")
         if baseline - min(found.values()) > request.max_drop:
-            raise _too_large(request, baseline, min(found.values()), "")
+            raise _drop_error(request, baseline, min(found.values()), "")
         return _describe(baseline, found)
     assert request.calibration is not None
     images = request.calibration
@@ -81,10 +81,10 @@ def add_precision(
                 "calibration": {"images": len(images.images), "source": images.source},
                 "float32_layers": ranking[:kept],
             }
-        logger.info("int8: top-1 %.4f with %d layers in float32, %.4f in float32", lowest, kept, baseline)
+        logger.info("int8 with %d layers in float32: top-1 %.4f; float32: top-1 %.4f", kept, lowest, baseline)
         ranking = ranking or quantizer.rank_layers()
         if 2 * kept > len(ranking):
-            raise _too_large(request, baseline, lowest, f", also with {kept} of {len(ranking)} layers in float32")
+            raise _drop_error(request, baseline, lowest, f", also with {kept} of {len(ranking)} layers in float32")
         kept = max(1, 2 * kept)
 
 
@@ -100,7 +100,7 @@ def _describe(baseline: float, found: Mapping[str, float]) -> dict[str, Any]:
     return {"top1_float32": baseline, **{f"top1_{kind}": value for kind, value in found.items()}}
 
 
-def _too_large(request: LowerPrecision, baseline: float, found: float, more: str) -> ConfigError:
+def _drop_error(request: LowerPrecision, baseline: float, found: float, more: str) -> ConfigError:
     return ConfigError(
         f"--precision {request.precision}: expected a drop of top-1 of at most {request.max_drop:g}, got"
         f" {baseline - found:.4f} ({baseline:.4f} to {found:.4f}){more}; nothing was exported: raise --max-drop, or"

@@ -64,7 +64,7 @@ def require_format_packages(options: ExportOptions) -> None:
     """
     for kind in options.formats:
         if kind not in FORMATS:
-            raise ConfigError(f"format: expected {', '.join(FORMATS)}, got {kind!r}")
+            raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, got {kind!r}")
         require_installed(USUAL_ENGINES[kind], f"format: {kind}")
     if ONNX in options.formats or OPENVINO in options.formats:
         from onnx import defs
@@ -94,7 +94,7 @@ def write_formats(
         OSError: a file cannot be written.
     """
     is_converted = ONNX in options.formats or OPENVINO in options.formats
-    program = None  # that the other formats are converted from
+    program = None  # the other formats are converted from it
     if PADDLE in options.formats and options.legacy:
         with _old_representation():
             write_program(model, image_shape, staged)
@@ -145,10 +145,10 @@ def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any], known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Write `inference.yml` with the SHA-256 of the other files in the folder, and return these.
+    """Write `inference.yml` with the SHA-256 of each other file in the folder; return file name -> SHA-256.
 
     Args:
-        known: those of files that have not changed since they were computed.
+        known: file name -> SHA-256 of the files that have not changed; the others are read.
     """
     known, names = known or {}, sorted(file.name for file in folder.iterdir() if file.name != SETTINGS)
     digests = {name: known.get(name) or sha256(folder / name) for name in names}
@@ -168,13 +168,13 @@ def model_metadata(settings: Mapping[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def _old_representation() -> Iterator[None]:
-    """Let PaddlePaddle 3 write programs in the representation of PaddlePaddle 2, which writes no other."""
+    """Let PaddlePaddle 3 write programs in the representation of PaddlePaddle 2; in PaddlePaddle 2, do nothing."""
     guard = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", None)
     if guard is None:
         yield
         return
     with guard():
-        paddle.disable_static()  # the guard enables it, and expects it enabled at its end
+        paddle.disable_static()  # the guard enables static mode, and expects static mode at its end
         try:
             yield
         finally:

@@ -250,7 +250,7 @@ def _release_idle_threads() -> None:
     """Let OpenVINO release the threads of models that no longer exist, which it keeps for the next model.
 
     After a fork they do not exist in the child, and the next model of the child would wait for them forever. OpenVINO
-    releases them whenever its plugin for CPUs is unloaded, that of a temporary `Core` included.
+    releases them whenever its plugin for CPUs is unloaded, also if it was the plugin of a temporary `Core`.
     """
     import openvino
 

@@ -87,7 +87,7 @@ class Graph:
 
 
 class Operation:
-    """An operation of PaddlePaddle's program, as the converters below use it."""
+    """An operation of PaddlePaddle's program, as the converters in `onnx_operators` use it."""
 
     def __init__(self, graph: Graph, operation: Any) -> None:
         self.graph, self.operation = graph, operation

@@ -1,8 +1,8 @@
 """Convert an exported program to an ONNX model.
 
 ppzoo has its own converter because Paddle2ONNX cannot be installed with Python 3.13 (it requires onnx of at most 1.17),
-and because OpenVINO cannot read PaddlePaddle 3's programs. It supports the operators that the exports of the model zoo
-have, in PaddlePaddle 3's intermediate representation.
+and because OpenVINO cannot read PaddlePaddle 3's programs. The converter supports the operators that the exports of
+ppzoo's architectures have, in PaddlePaddle 3's intermediate representation.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def onnx_model(
             f"{exported.program}: expected an export of PaddlePaddle 3, which can be converted to ONNX, got one of"
             " PaddlePaddle 2; export the network again with PaddlePaddle 3"
         )
-    # In a folder with nothing else: PaddlePaddle can unpickle other files that it finds next to the program.
+    # Load from a folder with nothing else: PaddlePaddle can unpickle other files that it finds next to the program.
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as directory:
         for file in (exported.program, exported.parameters):
             _link_or_copy(file.resolve(), Path(directory) / file.name)

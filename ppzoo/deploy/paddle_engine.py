@@ -122,7 +122,7 @@ def shape_error(shape: tuple[int, ...]) -> DataError:
     received = " x ".join(map(str, shape))
     return DataError(
         f"expected images of the exported shape (N x C x H x W), got {received} after preprocessing;"
-        " export with ResizeImage with size, or CropImage, in Infer.transforms"
+        " add CropImage, or ResizeImage with size, to Infer.transforms, and export the network again"
     )
 
 
@@ -143,4 +143,4 @@ def _inference_config(program: Path, parameters: Path, *, onednn: bool) -> paddl
 @cache
 def log_disabled_onednn(program: Path) -> None:
     """Log it once per program, also if several engines open it."""
-    logger.info("running %s without oneDNN, with which PaddlePaddle %s cannot run it", program, paddle.__version__)
+    logger.info("running %s without oneDNN: PaddlePaddle %s cannot run it with oneDNN", program, paddle.__version__)

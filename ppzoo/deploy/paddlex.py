@@ -1,6 +1,6 @@
 """Exports of PaddleX and PaddleOCR: which network an `inference.yml` means, and label names that it does not list.
 
-PaddleX calls PaddleClas's networks `PP-LCNet_x1_0` instead of `PPLCNet_x1_0`, and adds the task: `_doc_ori`.
+PaddleX calls PaddleClas's networks `PP-LCNet_x1_0` instead of `PPLCNet_x1_0`, and appends the task, such as `_doc_ori`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "_language_ori": TEXT_LINES,
 }
 NAMED_LABELS = ("label_0", "label_1")  # options of `ThreshOutput`
-OWN_NAMES = ("ThreshOutput", "VehicleAttribute", "PersonAttribute", "TableAttribute")  # need no list of label names
+OWN_NAMES = ("ThreshOutput", "VehicleAttribute", "PersonAttribute", "TableAttribute")  # steps with default label names
 
 
 def find_architecture(model_name: str) -> dict[str, Any]:

@@ -47,8 +47,9 @@ class MultiLabelThreshOutput:
     """All classes whose probability is at least `threshold`, in the order of their indices.
 
     Args:
-        threshold: 0 to 1; or a list of one value per class; or, as in PaddleX's exports, a mapping of "default", and of
-            the indices of classes with another value, to values.
+        threshold: 0 to 1; or a list of one value per class; or, as in PaddleX's exports, a mapping with the key
+            "default" and, for each class with another threshold, its index as a key, such as
+            `{"default": 0.5, "3": 0.7}`.
         labels: class index -> name; a class without a name gets its index as name.
 
     Raises:
@@ -99,7 +100,7 @@ class MultiLabelTopk(MultiLabelThreshOutput):
     """PaddleClas's older name for `MultiLabelThreshOutput` with a threshold of 0.5.
 
     Args:
-        topk: accepted for PaddleClas's configurations, without effect as there.
+        topk: accepted for PaddleClas's configurations; it has no effect, as in PaddleClas.
         labels: class index -> name; a class without a name gets its index as name.
     """
 

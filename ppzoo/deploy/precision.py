@@ -16,7 +16,7 @@ logger = logging.getLogger("ppzoo")
 
 
 def default_precision(exported: ExportedModel, engine: str) -> str:
-    """Return the precision that an export was made for; float32, which is logged, if it cannot run here.
+    """Return the precision that an export was made for; if it cannot run here, log a warning and return float32.
 
     Args:
         engine: the name of an engine, or "auto".
@@ -60,6 +60,6 @@ def fastest_precision(
     seconds = measure(accepted, shape)
     fastest = min(accepted, key=lambda name: seconds[name])
     times = {name: f", {1e3 * seconds[name]:.1f} ms" if name in seconds else "" for name in engines}
-    results = "; ".join(f"{name} agrees on {agreements[name]:.1%}{times[name]}" for name in engines)
-    logger.info("precision %s: %s", fastest, results)
+    results = "; ".join(f"{name} agrees with float32 on {agreements[name]:.1%}{times[name]}" for name in engines)
+    logger.info("using precision %s: %s", fastest, results)
     return fastest, engines[fastest]

@@ -31,7 +31,7 @@ class Probabilities(paddle.nn.Layer):
         return self.complete(self.network(image))
 
     def complete(self, scores: Any) -> Any:
-        """Return the outputs, given those of the network that just ran."""
+        """Return all outputs of this layer, given the class scores of the network that just ran."""
         return self.from_scores(scores)
 
     def from_scores(self, scores: paddle.Tensor | Sequence[paddle.Tensor]) -> paddle.Tensor:
@@ -43,9 +43,9 @@ class Probabilities(paddle.nn.Layer):
 
 
 class ProbabilitiesAndFeatures(Probabilities):
-    """The same with a second output: the input of the last layer, the only one that depends on the classes.
+    """`Probabilities` with the features as a second output: the input of the layer that computes the class scores.
 
-    See `HeadInput`, which `ppzoo.explain.embed` uses, too.
+    They come from `HeadInput`, which `ppzoo.explain.embed` uses, too.
     """
 
     def __init__(self, network: Classifier, *, multi_label: bool = False) -> None:
@@ -81,7 +81,7 @@ def layer_to_export(network: paddle.nn.Layer, *, features: bool, multi_label: bo
 def predict_probabilities(
     model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch
 ) -> np.ndarray:
-    """Return the first of the outputs of `predict_outputs`, the probabilities, N x class_num."""
+    """Return the first output of `predict_outputs`: the probabilities, N x class_num."""
     return predict_outputs(model, images, describe)[0]
 
 

@@ -1,7 +1,7 @@
 """Quantize an ONNX model to int8 after training, with ONNX Runtime's quantizer.
 
-Weights are quantized per channel, activations by the range of values that calibration images cause. The result has
-QuantizeLinear and DequantizeLinear nodes, which ONNX Runtime and OpenVINO both turn into integer operators.
+Weights are quantized per channel, activations per tensor by the range of their values for the calibration images. The
+result has QuantizeLinear and DequantizeLinear nodes, which ONNX Runtime and OpenVINO both turn into integer operators.
 
 Weights have 7 bits, except for those of depthwise convolutions: on x86 processors without VNNI, both engines add pairs
 of products in 16 bits, which overflows without an error for weights of 8 bits. Biases are corrected for the rounding of
@@ -28,7 +28,7 @@ RANKING_IMAGES = 16
 
 
 class Quantizer:
-    """Quantizes one model with the same calibration images.
+    """Quantizes a model on calibration images, one or several times with different layers in float32.
 
     Args:
         model: a serialized ONNX model.

@@ -55,7 +55,7 @@ def is_rounding(
 
     Args:
         images: N x C x H x W; use at least eight.
-        relative: take errors relative to the largest value of an output.
+        relative: measure errors relative to the largest value of an output.
         inputs: what the program gets for these images if it normalizes them; by default the images.
     """
     network, reference = output_function(layer), float64_function(layer)

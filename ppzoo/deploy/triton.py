@@ -25,7 +25,7 @@ MAX_QUEUE_DELAY = 2000  # microseconds that a request waits for others to form a
 
 
 def write_triton(exported: ExportedModel, kind: str, name: str) -> Path:
-    """Write the format `kind` of an export, in int8 if it has it, as the model `name` of a repository.
+    """Write the format `kind` of an export, in the precision of the export, as the model `name` of a repository.
 
     Returns:
         The repository, a folder in the export's folder.

@@ -1,7 +1,4 @@
-"""Callbacks that report on a run: console and log file, loggers, plots, and the list of unreadable images.
-
-Also the page that shows a report.
-"""
+"""Reports on a run: callbacks for console, log file, loggers, plots and unreadable images; and the HTML pages."""
 
 from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.comparison import format_comparison, render_comparison

@@ -15,10 +15,10 @@ logger = logging.getLogger("ppzoo")
 
 
 class BadFiles(Callback):
-    """Rewrites and logs the list after each epoch in which it grew, and at the end of the run.
+    """Rewrites the list after each epoch in which it grew and at the end of the run, and logs how long it is.
 
-    The list is also written whenever a checkpoint is saved within an epoch, since a run that resumes from it does not
-    find the earlier images again.
+    The list is also written whenever a checkpoint is saved within an epoch, since a run that resumes from the
+    checkpoint does not find the earlier images again.
 
     Args:
         path: the file, which is not created without unreadable images. A resumed run adds to its content.

@@ -12,7 +12,9 @@ ASCII_BLOCKS = " #"
 
 
 def draw_chart(title: str, epochs: Sequence[int], values: Sequence[float], *, width: int, utf8: bool) -> list[str]:
-    """Return the lines of a bar chart, with a scale on its left; many epochs share a bar, which shows their last value.
+    """Return the lines of a bar chart with a scale on its left; if the epochs are too many, several share a bar.
+
+    Such a bar shows the last of their values.
 
     Args:
         epochs: their numbers, from 1; `values` are those of the metric.

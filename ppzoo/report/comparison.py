@@ -11,7 +11,7 @@ from ppzoo.errors import count_text, one_line
 from ppzoo.progress import duration_text
 from ppzoo.report.page import Language, build_page, read_texts
 
-SIGNIFICANT = 0.05  # p-values below are called more than chance
+SIGNIFICANT = 0.05  # a difference whose p-value is below this is reported as more than chance
 MISSING = "-"
 MAX_CELL = 60  # characters of a value
 

@@ -36,8 +36,8 @@ class Console(Callback):
         on_terminal: draw a table of epochs and a progress bar instead of logging steps and epochs to the console; by
             default if standard error is a terminal.
         history: returns the epochs of the whole run, also those from before it was resumed, for the chart at the end.
-        weakest: returns the weakest classes of the last evaluation as text: for its argument True those of the averaged
-            weights, for False those of the weights themselves.
+        weakest: returns the weakest classes of the last evaluation as text. Its argument is True for the averaged
+            weights, and False for the weights themselves.
 
     Raises:
         PpzooError: the file cannot be written.

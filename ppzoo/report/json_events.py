@@ -41,7 +41,7 @@ class JsonEvents(Callback):
         self._warnings = _Warnings(self)
 
     def describe_run(self, run: Mapping[str, Any], every: int) -> None:
-        """Set what the event "start" contains next to the epochs, and the steps between two events "step"."""
+        """Set what the event "start" contains in addition to the epochs, and the steps between two events "step"."""
         self.run, self.every = run, every
 
     def write(self, event: str, values: Mapping[str, Any]) -> None:

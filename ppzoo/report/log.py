@@ -74,10 +74,10 @@ def log_result(text: str) -> None:
 
 
 class LogFile:
-    """The log file of a run, which has all messages from before it was opened.
+    """The log file of a run; it begins with the messages that were logged before it was opened.
 
     Args:
-        path: path of the file, which is continued; None for none.
+        path: path of the file, to which is appended if it exists; None for none.
 
     Raises:
         PpzooError: the file cannot be written.

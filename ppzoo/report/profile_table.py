@@ -30,7 +30,12 @@ def parts_table(parts: dict[str, float], unattributed: float, total: float) -> s
 
 
 def layers_table(layers: Sequence[LayerRow], outside: float, loss_backward: float) -> str:
-    """Return the slowest layers, those of each first part of the name, and the rest of both passes, sorted by time."""
+    """Return two tables: the slowest layers with the rest of both passes, and layers grouped by the start of the name.
+
+    Args:
+        outside: milliseconds per step of both passes that belong neither to a layer nor to the loss.
+        loss_backward: milliseconds per step of the backward pass of the loss.
+    """
     total = sum(layer.total for layer in layers) + outside + loss_backward
     ordered = sorted(layers, key=lambda layer: -layer.total)
     rows = [_row(layer, total) for layer in ordered[:SHOWN_LAYERS]]

@@ -1,4 +1,4 @@
-"""Training speed and the time that a run still takes."""
+"""Training speed and the remaining time of a run."""
 
 from __future__ import annotations
 

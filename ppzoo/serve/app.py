@@ -28,7 +28,7 @@ from ppzoo.serve.state import State, state_of
 logger = logging.getLogger("ppzoo")
 
 PUBLIC = {*PAGES, "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
-"""paths that need no token: of the models, they contain only the names, and whether they compute"""
+"""paths that need no token; they return nothing about the models except their names and whether they are ready"""
 
 PREDICTION = re.compile("/v1/models/([^/]+):predict")
 PREDICTION_ROUTE = next(route for route in routes.router.routes if getattr(route, "endpoint", None) is routes.predict)
@@ -104,7 +104,7 @@ async def _respond(request: Request, name: str) -> Response:
     try:
         require_token(request)
         return await routes.predict(name, request)
-    except Exception as error:  # the same that FastAPI catches: any error is a response
+    except Exception as error:  # like FastAPI, which responds to any error
         report = next(report for kind, report in ERROR_REPORTS.items() if isinstance(error, kind))
         return await report(request, error)
 

@@ -1,4 +1,4 @@
-"""The queue between the HTTP connections and a network: it bounds what waits, and collects batches."""
+"""The queue between the HTTP connections and a network: it limits the number of waiting images and forms batches."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BatchQueue(Generic[T]):
                 raise QueueFullError
             now = self._clock()
             self._items.extend((now, item) for item in items)
-            if before == 0 or len(self._items) >= self.batch_size:  # a consumer waits for nothing else
+            if before == 0 or len(self._items) >= self.batch_size:  # consumers wait for the first item, or a full batch
                 self._changed.notify_all()
 
     def take(self, is_stopped: Callable[[], bool]) -> list[T]:

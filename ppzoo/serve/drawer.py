@@ -15,7 +15,7 @@ from ppzoo.serve.limits import RETRY
 if TYPE_CHECKING:
     from ppzoo.serve.options import Explain
 
-MAX_WAITING = 8  # overlays that are drawn or wait; more are refused
+MAX_WAITING = 8  # requests for overlays that are being computed or wait; more are refused
 
 
 class Drawer:
@@ -30,7 +30,7 @@ class Drawer:
 
         Raises:
             HTTPException: 503 too many images wait; 504 no result in time.
-            PpzooError: the image cannot be read, or the network not be rebuilt.
+            PpzooError: the image cannot be read, or the network cannot be rebuilt.
         """
         if self._count >= MAX_WAITING:
             problem = f"{MAX_WAITING} images wait for their overlays; try again later"

@@ -47,12 +47,12 @@ async def report_live() -> Response:
     return Response()
 
 
-@router.get("/health/ready", summary="Report whether all models compute")
+@router.get("/health/ready", summary="Report whether all models are ready to predict")
 async def report_ready(request: Request) -> Response:
     return Response(status_code=200 if state_of(request).is_ready() else 503)
 
 
-@router.get("/models/{name}/ready", summary="Report whether a model computes")
+@router.get("/models/{name}/ready", summary="Report whether a model is ready to predict")
 @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
 async def report_model_ready(name: str, request: Request, version: str = VERSION) -> Response:
     model = _find(state_of(request), name, version)

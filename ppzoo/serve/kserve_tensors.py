@@ -64,7 +64,8 @@ def read_input(content: dict[str, Any], binary: memoryview) -> tuple[dict[str, A
     parameters = entry.get("parameters", {})
     size = parameters.get(BINARY_SIZE) if isinstance(parameters, dict) else None
     if size is not None and (type(size) is not int or size != len(binary)):
-        raise TensorError(f"inputs[0].parameters.{BINARY_SIZE}: expected {len(binary)}, got {size!r:.40}")
+        problem = f"expected {len(binary)}, the number of bytes after the JSON, got {size!r:.40}"
+        raise TensorError(f"inputs[0].parameters.{BINARY_SIZE}: {problem}")
     data = binary if size is not None else entry.get("data")
     if entry.get("datatype") == "FP32":
         return entry, _read_floats(data, shape)

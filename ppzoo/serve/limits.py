@@ -13,7 +13,8 @@ from ppzoo.data.transforms.decode import TooManyPixelsError, check_header
 from ppzoo.errors import DataError
 from ppzoo.serve.options import Limits
 
-# How many times the limit of a refused body is read and discarded, so that the client sees the response.
+# Of a refused body, up to this multiple of `max_upload` is read and discarded: a client that is still sending does not
+# read the response.
 MAX_DRAINED = 4
 MAX_DRAIN_SECONDS = 5.0
 CLOSE = {"Connection": "close"}
@@ -43,7 +44,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Give the body of a request, without keeping it; its bytes count as buffered until the block ends.
+        """Yield the body of a request, without a reference to it; its bytes count as buffered until the block ends.
 
         Raises:
             HTTPException: 408 too slow; 413 too large; 415 compressed; 503 too many bytes are buffered.
@@ -87,7 +88,7 @@ class BodyReader:
         return None
 
     async def _drain(self, stream: AsyncIterator[bytes]) -> None:
-        """Discard the rest of a body up to a limit: a client that is sending does not read the response."""
+        """Discard the rest of a body up to a limit (see `MAX_DRAINED`)."""
 
         async def discard() -> None:
             discarded = 0

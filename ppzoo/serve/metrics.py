@@ -39,7 +39,7 @@ class Metrics:
             registry=registry,
         )
         self.queue_images = Gauge("ppzoo_queue_images", "Images that wait.", ["model"], registry=registry)
-        self.ready = Gauge("ppzoo_ready", "1 if the model computes, else 0.", ["model"], registry=registry)
+        self.ready = Gauge("ppzoo_ready", "1 if the model is ready, else 0.", ["model"], registry=registry)
         self.restarts = Counter("ppzoo_engine_restarts", "Restarts of a failed engine.", ["model"], registry=registry)
         self.reloads = Counter("ppzoo_reloads", "Reloads of a changed export.", ["model", "result"], registry=registry)
 

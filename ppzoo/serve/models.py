@@ -127,8 +127,8 @@ class Model:
     async def watch(self, *, reload: bool) -> None:
         """Replace the engine when it has failed, and, with `reload`, when the export has changed.
 
-        Another error, for example of the operating system when it starts no thread, is logged; the model is served
-        as before, and the next check tries again.
+        Another error, for example if the operating system cannot start a thread, is logged; the model is served as
+        before, and the next check tries again.
 
         Raises:
             EngineFailedError: the engine fails again and again.
@@ -142,7 +142,7 @@ class Model:
             except EngineFailedError:
                 raise
             except Exception as error:
-                if repr(error) != previous:  # else it is the one that the latest check has logged
+                if repr(error) != previous:  # else the previous check has logged the same error
                     logger.exception("model %s: cannot check or replace the engine", self.name)
                 previous = repr(error)
 
@@ -191,7 +191,7 @@ class Model:
             await asyncio.sleep(POLL_SECONDS / 10)
 
     def _start_reload(self) -> None:
-        """Load the export again if its files have changed, and have not changed since the previous check."""
+        """Load the export again if its files differ from the loaded ones, and have not changed since the last check."""
         found = read_signature(self.folder)
         is_stable, self._seen = found == self._seen, found
         if is_stable and found and found != self._signature:
@@ -219,6 +219,7 @@ def name_exports(exports: Sequence[str]) -> dict[str, Path]:
 
     Raises:
         ConfigError: two have the same name, or a name cannot be part of a URL or of a response.
+        PpzooError: a folder does not exist.
     """
     named: dict[str, Path] = {}
     for export in exports:

@@ -33,9 +33,9 @@ class Network:
     Attributes:
         class_num: number of classes.
         image_shape: C x H x W of a preprocessed image.
-        labels: names of the classes; those without a name are missing at its end.
+        labels: names of the classes; if the last classes have no names, there are fewer names than classes.
         explain: draws Grad-CAM overlays; None if that is not possible.
-        explain_problem: why not.
+        explain_problem: the reason why `explain` is None.
         is_topk: whether `predict` returns the best classes, and not all that reach a threshold.
 
     Raises:
@@ -101,7 +101,7 @@ class Network:
 
 
 def _run_each(compute: Callable[[list[Any]], list[Any]], images: Sequence[Any]) -> list[Any]:
-    """Return the result of each image or its error; images whose error is not known are computed one by one."""
+    """Return the result of each image or its error; if it is unknown which image failed, compute them one by one."""
     try:
         return compute(list(images))
     except BatchError as error:

@@ -123,7 +123,11 @@ async def report_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Report whether all models compute", responses={503: {"description": "not ready"}})
+@router.get(
+    "/readyz",
+    summary="Report whether all models are ready to predict",
+    responses={503: {"description": "a model is not ready"}},
+)
 async def report_readiness(request: Request) -> Response:
     models = state_of(request).models
     ready = {name: model.is_ready() for name, model in models.items()}

@@ -224,7 +224,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def raise_file_limit() -> None:
-    """Allow as many open connections as the system permits; on Windows there is no such limit."""
+    """Allow up to `MAX_OPEN_FILES` open connections, as far as the system permits; Windows has no such limit."""
     if os.name != "posix":
         return
     import resource

@@ -221,7 +221,7 @@ def test_images_that_vanish_after_the_evaluation(folder, monkeypatch, check_page
     for image in images:
         assert (image["overlay"] is None) == (image["thumbnail"] is None) == (image["label"] < len(lost))
     assert len(report["map"]["points"]) == 6  # the evaluation has computed the features
-    assert any(note.startswith(f"{6 - shown} images could be evaluated, but not read") for note in report["notes"])
+    assert any(note.startswith(f"{6 - shown} images were evaluated, but could not be read") for note in report["notes"])
     check_page(folder / "report" / "report.html")
 
 

@@ -81,7 +81,7 @@ def test_an_unknown_engine_is_refused(exported):
 
 def test_an_engine_whose_outputs_differ_is_refused(exported, fake):
     fake.error = 2e-4
-    with pytest.raises(PpzooError, match=r"engine: openvino differs from the network by 0\.0002") as error:
+    with pytest.raises(PpzooError, match=r"engine: openvino differs from Paddle Inference by 0\.0002") as error:
         ppzoo.Predictor(exported, engine="openvino")
     assert "\n" not in str(error.value)
     fake.error = 5e-5
@@ -94,7 +94,7 @@ def test_auto_uses_the_faster_engine_logs_it_and_caches_it(exported, fake, cache
         engine_autotune, "measure", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines}
     )
     assert ppzoo.Predictor(exported).engine.name == "openvino"
-    assert "engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; cached in" in caplog.text
+    assert "using engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; cached in" in caplog.text
     (file,) = cache.iterdir()
     assert json.loads(file.read_text())["seconds"] == {"paddle": 1.0, "openvino": 0.0}
 
@@ -121,7 +121,7 @@ def test_auto_measures_the_engines_and_skips_one_that_fails(exported, fake, cach
     file.unlink()
     fake.error = 1.0
     assert ppzoo.Predictor(exported).engine.name == "paddle"
-    assert "skipping engine openvino: engine: openvino differs from the network by 1" in caplog.text
+    assert "skipping engine openvino: engine: openvino differs from Paddle Inference by 1" in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_warning(exported, fake, monkeypatch, tmp_path, caplog):

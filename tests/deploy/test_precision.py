@@ -176,7 +176,7 @@ def test_mistakes_are_one_line(quantized, options, message):
 
 def test_int8_without_a_quantized_export_is_refused(tmp_path):
     export_formats(network(), tmp_path / "inference", [3, 16, 16], SETTINGS)
-    with pytest.raises(ConfigError, match=r"expected an export in int8, got .* --precision int8`"):
+    with pytest.raises(ConfigError, match=r"expected an export with an int8 model, got .* --precision int8`"):
         ppzoo.Predictor(tmp_path / "inference", precision="int8")
 
 
@@ -187,7 +187,7 @@ def test_auto_uses_the_fastest_that_agrees(quantized, monkeypatch, caplog, faste
     images = list(np.random.default_rng(1).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8))
     options = {"precision": "auto", "engine": "openvino", "images": images}
     assert ppzoo.Predictor(quantized, **options, max_drop=1.0).precision == expected
-    assert f"precision {expected}: float32 agrees on 100.0%" in caplog.text
+    assert f"using precision {expected}: float32 agrees with float32 on 100.0%" in caplog.text
 
 
 def test_auto_does_not_use_a_precision_that_disagrees(monkeypatch):

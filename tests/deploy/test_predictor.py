@@ -238,7 +238,7 @@ def test_an_image_of_the_wrong_shape_does_not_affect_the_others(tmp_path, engine
     folder = export_with(tmp_path / "inference", [NORMALIZE, TO_CHW])  # images keep their size
     predictor = ppzoo.Predictor(folder, engine=engine)
     fitting = noise(2, 16, 16)
-    with pytest.raises(BatchError, match=r"1 of 3 .*images\[0\]: .*export with ResizeImage") as caught:
+    with pytest.raises(BatchError, match=r"1 of 3 .*images\[0\]: .*add CropImage, or ResizeImage") as caught:
         predictor.predict([*noise(1, 20, 16), *fitting])
     assert_same(caught.value.results[1:], predictor.predict(fitting))
 

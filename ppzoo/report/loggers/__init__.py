@@ -1,4 +1,4 @@
-"""Loggers: they show a run in VisualDL, TensorBoard or another program. docs/logging.md describes what is logged."""
+"""Loggers record a run for VisualDL, TensorBoard or another program; docs/logging.md describes what is logged."""
 
 from ppzoo.report.loggers.base import EPOCH, LOGGERS, RUN, STEP, Logger, PRCurve, RunStart
 from ppzoo.report.loggers.evaluation_record import EvaluationRecord

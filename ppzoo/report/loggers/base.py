@@ -21,8 +21,9 @@ class RunStart:
 
     Attributes:
         folder: the output folder of the run, which exists.
-        epochs, steps: numbers of finished epochs and steps; 0 unless the run is resumed. What an earlier process logged
-            about later epochs and steps, and everything with tags of the run, is logged again.
+        epochs, steps: numbers of finished epochs and steps; 0 unless the run is resumed. A resumed run
+            logs again what an earlier process logged about later epochs and steps, and everything whose tag begins with
+            "run/".
     """
 
     folder: Path
@@ -54,8 +55,9 @@ class PRCurve:
 class Logger:
     """Base class of loggers; a method that is not overridden logs nothing, except `log_confusion_matrix`.
 
-    The `number` of a tag that begins with "step/" is that of the training step, from 0; of "run/", which is logged when
-    a run starts or resumes, it is 0; of "epoch/", "weights/" and "gradients/" it is that of the epoch, from 1.
+    The argument `number` depends on the start of the tag. For "step/" it is the number of the training step, from 0.
+    For "epoch/", "weights/" and "gradients/" it is the number of the epoch, from 1. For "run/", which is logged when a
+    run starts or resumes, it is 0.
 
     A method that raises an exception switches the logger off: the exception is logged as a warning, and the run
     continues without the logger. If several processes train together, only the first one has loggers.

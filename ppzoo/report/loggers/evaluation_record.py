@@ -99,7 +99,7 @@ class EvaluationRecord:
         chosen = [int(number) for number in most if confidences[number] > lowest]
         if not chosen:
             return
-        # All at once: `numpy` of one image of a batch copies the batch.
+        # Gather all chosen images first: `numpy` of a single image of a batch would copy the whole batch.
         images = batch.images.gather(paddle.to_tensor(positions[chosen])).astype("float32").numpy()
         indices = batch.indices.numpy()
         for number, image in zip(chosen, images, strict=True):

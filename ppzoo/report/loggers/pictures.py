@@ -20,7 +20,7 @@ NAME_WIDTH = 140  # of a class name next to a confusion matrix
 MATRIX_SIDE = 800  # of a confusion matrix of many classes
 DARK, BLUE = (31, 35, 40), (8, 81, 156)
 
-# After matplotlib's font, those of usual systems that have Chinese characters; Pillow searches for them.
+# Tried after matplotlib's font: fonts with Chinese characters that common systems have; Pillow searches for them.
 MORE_FONTS = ("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "wqy-zenhei.ttc", "msyh.ttc", "PingFang.ttc")
 
 

@@ -73,7 +73,7 @@ class RecordFile:
             if not os.fstat(self._file.fileno()).st_nlink:
                 raise FileNotFoundError(errno.ENOENT, "the file was removed")
             written = self._file.write(content)
-            if written != len(content):  # a disk that becomes full takes a part; the next call would raise
+            if written != len(content):  # a disk that becomes full accepts a part; the next call raises the error
                 self._file.write(content[written:])
         except OSError as error:
             raise self._error(error) from error

@@ -1,7 +1,7 @@
 """The logger of TensorBoard, whose records `tensorboard --logdir FOLDER` shows.
 
 Only TensorBoard's message classes are used: its writer imports TensorFlow where that is installed, writes in a thread
-whose errors are late, and starts a new file where a run resumes.
+that reports errors late, and starts a new file where a run resumes.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ function lineChart(options) {
     const scale = drawAxes(root, width, height, axes);
     series.forEach(({ points }, index) => root.append(drawLine(points, scale, index)));
     const show = (index) => {
-      const there = series.flatMap(({ title, points }) =>
+      const found = series.flatMap(({ title, points }) =>
         points.filter(([x]) => x === xs[index]).map(([, y]) => [title, y]),
       );
       const head = el(
@@ -173,8 +173,8 @@ function lineChart(options) {
         null,
         `${options.xTitle} ${options.xText ? options.xText(xs[index]) : count(xs[index])}`,
       );
-      const rows = there.map(([title, y]) => [title, (options.value ?? metric)(y)]);
-      const marks = there.map(([, y]) => [scale.x(xs[index]), scale.y(y)]);
+      const rows = found.map(([title, y]) => [title, (options.value ?? metric)(y)]);
+      const marks = found.map(([, y]) => [scale.x(xs[index]), scale.y(y)]);
       return { lines: [head, ...rows, ...(options.lines?.(xs[index]) ?? [])], marks, line: [scale.top, scale.bottom] };
     };
     return { points: xs.map((x) => [scale.x(x), (scale.top + scale.bottom) / 2]), show, byX: true };

@@ -51,7 +51,7 @@ function sortedCounts(parts) {
 }
 
 function sizesTable({ sizes, measured }) {
-  // There are sizes that are not listed if there are many.
+  // If there are many sizes, not all of them are listed.
   const total = measured ?? sizes.reduce((sum, [, , images]) => sum + images, 0);
   const most = Math.max(...sizes.map(([, , images]) => images));
   const columns = [

@@ -31,7 +31,7 @@ function plural(key, number) {
   return t(single ? `${key}.one` : key, { n: count(number) });
 }
 
-/** Return notes in the language of the page: sentences, or values of report.json that a text has in each language. */
+/** Return the notes of a report or run as sentences in the language of the page; without values, those in English. */
 function noteTexts({ notes, note_values: values }) {
   return (notes ?? []).map((note, index) => (values ? noteText(...values[index]) : visible(note)));
 }

@@ -14,8 +14,8 @@ function created() {
     : date.toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "short" });
 }
 
-function section(there, id, draw, title = t(`${id}.title`)) {
-  return there ? { id, title, draw } : null;
+function section(isShown, id, draw, title = t(`${id}.title`)) {
+  return isShown ? { id, title, draw } : null;
 }
 
 drawPage(
