@@ -64,8 +64,8 @@ def autocast_bfloat16() -> Iterator[None]:
         _in_bfloat16 = before
 
 
-# The number of gradients computed so far. After a gradient was computed, `to_nhwc` does not return an earlier view again:
-# a backward pass discards the graph of the views that it goes through.
+# The number of gradients computed so far. After a gradient was computed, `to_nhwc` does not return an earlier view: a
+# backward pass discards the graph of the views that it goes through.
 _gradient_count = ctypes.c_int()
 
 

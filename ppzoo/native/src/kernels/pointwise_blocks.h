@@ -1,4 +1,4 @@
-// What the kernels that contain 1x1 convolutions share: blocks of pixels, packed weights, and the weight gradient of
+// Code that all kernels with 1x1 convolutions share: blocks of pixels, packed weights, and the weight gradient of
 // one block at a time.
 #pragma once
 
@@ -62,7 +62,7 @@ class PackedWeights {
   float* panels_;
 };
 
-// Accumulates dy^T x over blocks of rows: one sum per thread, which finish() adds.
+// Accumulates dy^T x over blocks of rows, in one sum per thread. finish() adds the sums of the threads.
 class WeightGradientSums {
  public:
   WeightGradientSums(int64_t in, int64_t out);

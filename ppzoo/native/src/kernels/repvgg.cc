@@ -2,9 +2,14 @@
 // ReLU of their sum.
 //
 // Forward: both convolutions with their statistics, the statistics of x, and one pass that writes y (norm_sum.cc).
-// Backward: one pass for the sums of all norms, then some images at a time: one pass over blocks of pixels computes the
-// gradients before each norm, keeps that of the 1x1 convolution in the cache, where it is multiplied, and writes that
-// of the 3x3 convolution for its kernels. All terms of dx are added where they are computed.
+//
+// Backward: one pass computes the sums of all norms. Then, for some images at a time (image_blocks.h), a pass over blocks
+// of pixels computes the gradients of the inputs of all norms. The gradient of the 1x1 convolution's output stays in the
+// cache, where it is multiplied with weights and inputs. The gradient of the 3x3 convolution's output is written for the
+// kernels of that convolution. Each term of dx is added to dx when it is computed.
+//
+// Layout: NHWC. Backward loop nest: blocks of images -> blocks of pixels (for_blocks, parallel) -> norms, gemm; then the
+// 3x3 convolution of the block of images (convolution.cc).
 #include "kernels/repvgg.h"
 
 #include <algorithm>
@@ -59,7 +64,7 @@ float* pointwise_branch_gradients(const Images& images, const NormSumGradient& n
   return dx;
 }
 
-// Adds the gradient of the covered pixels to that of the input.
+// Adds the gradient of the pixels that a strided 1x1 filter covers to the gradient of the input.
 void add_sampled(const ConvShape& s, const float* gradient, float* dx) {
   for_sampled_pixels(s, [&](int64_t to, int64_t from) {
     for (int64_t c = 0; c < s.channels; ++c) dx[to + c] += gradient[from + c];
