@@ -3,8 +3,8 @@
 // The forward pass saves the convolutions' outputs before their norms, in bfloat16. The output of the expansion is saved
 // only if it is small: a large one is computed again from x for each part of the batch that a loop reads
 // (expanded_part), as reading it from memory takes longer than the product. Normalized tensors are not saved. They are
-// computed when they are read, forward and backward: one row for the depthwise convolution, or one part of the batch,
-// which stays in the cache until oneDNN's 1x1 convolution reads it.
+// computed when they are read, forward and backward: row by row for the depthwise convolution, and for one part of the
+// batch at a time for 1x1 convolutions, so that the part stays in the cache until oneDNN reads it.
 //
 // Layout: NHWC. Loop nest: parts of the batch (for_parts) -> the kernels of bfloat16_convolution.cc,
 // bfloat16_depthwise.cc and batch_norm.cc, which have the inner loops and are parallel.
