@@ -24,7 +24,7 @@
 namespace ppzoo {
 namespace {
 
-// Whether oneDNN computes this geometry in bfloat16. The sanitizer driver tests it with random ones.
+// Whether oneDNN computes this geometry correctly in bfloat16. The sanitizer driver tests random geometries.
 bool is_usual(const ConvShape& s) {
   const bool small_steps = s.stride_h <= 2 && s.stride_w <= 2 && s.dilation_h == 1 && s.dilation_w == 1;
   const bool narrow_borders = std::max(s.top, s.bottom) < s.kernel_h && std::max(s.left, s.right) < s.kernel_w;

@@ -253,7 +253,7 @@ class WeightSums {
   std::vector<double> totals_;
 };
 
-// Writes the weight gradient, or adds to it, from the totals() of each thread; empty ones are of unused threads.
+// Writes the weight gradient, or adds to it, from the totals() of each thread. Those of unused threads are empty.
 inline void write_weight_gradient(const ConvShape& s, const std::vector<std::vector<double>>& totals, bool add,
                                   float* dweights) {
   const int64_t taps = s.kernel_h * s.kernel_w;

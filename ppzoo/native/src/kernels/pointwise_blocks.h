@@ -19,7 +19,7 @@ inline int64_t block_rows(int64_t in, int64_t out) {
   return std::clamp<int64_t>(kElements / std::max<int64_t>(1, in + out) / 48 * 48, 48, 240);
 }
 
-// Calls body(thread, first row, rows) for blocks of `rows`, the same number for each thread.
+// Calls body(thread, first row, rows) for blocks that divide `rows` rows, with about the same number per thread.
 template <class Body>
 void for_blocks(int64_t rows, int64_t in, int64_t out, Body&& body) {
   if (rows == 0) return;

@@ -26,7 +26,8 @@
 namespace ppzoo {
 namespace {
 
-// The input of the 1x1 convolution without stride, and its shape. A copy is in slot kCroppedInput.
+// Return the shape and the input of the 1x1 convolution as one without stride. If it has a stride, the input is a copy of
+// the covered pixels in slot kCroppedInput.
 ConvShape unstrided(const ConvShape& s) { return samples_pixels(s) ? sample_shape(s) : s; }
 const float* unstrided_input(const ConvShape& s, const float* x) { return samples_pixels(s) ? copy_sampled(s, x) : x; }
 
@@ -38,9 +39,9 @@ struct Images {
   float* dx;
 };
 
-// Writes the gradient of the 3x3 convolution's result and the weight gradient of the 1x1 convolution (or adds to it).
-// Returns the gradient of the 1x1 convolution's input: dx, to which that of the identity is added, or with a stride the
-// covered pixels in a slot of the workspace.
+// Writes the gradient of the 3x3 convolution's result to `dense_gradient`. Writes the weight gradient of the 1x1
+// convolution, or with `add` adds to it. Returns the gradient of the 1x1 convolution's input: without a stride in dx,
+// where the gradient of the identity is added to it; with a stride, the gradient of the covered pixels in the workspace.
 float* pointwise_branch_gradients(const Images& images, const NormSumGradient& norms, const float* weights,
                                   float* dense_gradient, bool add, float* dweights) {
   const ConvShape s = unstrided(images.block.pointwise);
