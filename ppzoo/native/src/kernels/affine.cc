@@ -1,5 +1,5 @@
-// Loop nest: one loop over the elements of the tensor, whose order in memory does not matter. Parallel over equal ranges
-// of elements.
+// Loop nest: one loop over the elements of the tensor, whose order in memory does not matter. Parallel over equal
+// ranges of elements.
 //
 // The gradient has sums over all elements. They are computed in float within blocks of kBlock elements, which is only a
 // few elements for each lane of a vector, and in double across blocks and threads.

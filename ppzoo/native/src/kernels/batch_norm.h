@@ -5,7 +5,8 @@
 // Backward: NormGradient::add computes sums over the batch, NormGradient::finish computes the gradients of the
 // parameters, and NormGradient::apply computes the gradient of the input.
 // The functions ..._rows process some rows on the calling thread, for kernels that fuse batch norm into their own loop.
-// T is the type of the tensors, float or Bfloat16. Sums, statistics and parameters are float32 or double for both types.
+// T is the type of the tensors, float or Bfloat16. Sums, statistics and parameters are float32 or double for both
+// types.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +43,10 @@ class Moments {
 
  private:
   // A window: consecutive wide rows (wide_rows.h) of a thread. The sums of (x - reference) and of its squares over a
-  // window are float; they are in window_sums_, next to the references. The reference of a column approximates the median
-  // of nine values of the window's first block (median_of_medians in moments.cc): a single value could be an outlier,
-  // which causes cancellation. If the reference is an outlier, too, the error is small, because a window is short.
+  // window are float; they are in window_sums_, next to the references. The reference of a column approximates the
+  // median of nine values of the window's first block (median_of_medians in moments.cc): a single value could be an
+  // outlier, which causes cancellation. If the reference is an outlier, too, the error is small, because a window is
+  // short.
   struct alignas(64) Window {
     int64_t rows = 0, capacity = 0;
   };

@@ -10,8 +10,8 @@
 namespace ppzoo {
 namespace {
 
-// Writes a vector at y + i for each vector of an array: value(load, i), where load(x + i) returns the vector at x + i. The
-// last vector can be shorter.
+// Writes a vector at y + i for each vector of an array: value(load, i), where load(x + i) returns the vector at x + i.
+// The last vector can be shorter.
 template <class To, class Value>
 void write_vectors(int64_t count, To* y, const Value& value) {
   parallel_for((count + kLanes - 1) / kLanes, count, [&](int, int64_t begin, int64_t end) {

@@ -1,14 +1,14 @@
-// Convolution of bfloat16 images through oneDNN. On processors with bfloat16 instructions, oneDNN's direct convolution is
-// faster than Winograd's algorithm, and its 1x1 convolution is faster than the matrix products of gemm.h.
+// Convolution of bfloat16 images through oneDNN. On processors with bfloat16 instructions, oneDNN's direct convolution
+// is faster than Winograd's algorithm, and its 1x1 convolution is faster than the matrix products of gemm.h.
 //
-// Layout: inputs and outputs are NHWC. Weights are float32 in OIHW: the primitives of conv_primitive.h round and reorder
-// them at each call. Products are added in float32, and each output is rounded to bfloat16 once. oneDNN chooses the loop
-// nest and the blocking, and parallelizes.
+// Layout: inputs and outputs are NHWC. Weights are float32 in OIHW: the primitives of conv_primitive.h round and
+// reorder them at each call. Products are added in float32, and each output is rounded to bfloat16 once. oneDNN chooses
+// the loop nest and the blocking, and parallelizes.
 //
-// oneDNN (at least in version 3.6) returns wrong values in bfloat16 for some unusual geometries, for example for strides
-// of 3 or 4, or for a stride of 2 with one column of inputs or outputs. Geometries that are not usual (is_usual) are
-// therefore computed by the float32 kernels, on converted copies of the images in the workspace slots kFloatInput and
-// kFloatOutput. Depthwise convolutions are computed by bfloat16_depthwise.cc.
+// oneDNN (at least in version 3.6) returns wrong values in bfloat16 for some unusual geometries, for example for
+// strides of 3 or 4, or for a stride of 2 with one column of inputs or outputs. Geometries that are not usual
+// (is_usual) are therefore computed by the float32 kernels, on converted copies of the images in the workspace slots
+// kFloatInput and kFloatOutput. Depthwise convolutions are computed by bfloat16_depthwise.cc.
 #include "kernels/bfloat16_convolution.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // Depthwise convolutions of bfloat16 images, one row at a time, as depthwise.cc computes them in float32.
 //
-// Layout: images are NHWC in bfloat16. Weights are float32 and are transposed from C x 1 x KH x KW to KH x KW x C. Rows of
-// pixels are converted to float32, and normalized if there is a norm, when they are loaded into a ring buffer
+// Layout: images are NHWC in bfloat16. Weights are float32 and are transposed from C x 1 x KH x KW to KH x KW x C. Rows
+// of pixels are converted to float32, and normalized if there is a norm, when they are loaded into a ring buffer
 // (depthwise_rows.h). That happens once for each row, although a filter reads the row several times. Products and sums
 // are float32, and outputs are rounded to bfloat16 when they are stored. The loop nest within a row is vectors of
 // channels -> pixels, so that constants and sums of a channel stay in registers.
@@ -9,10 +9,10 @@
 // Forward: for each row of outputs, load the input rows under the filter, and compute the row. Parallel over rows of
 // outputs.
 //
-// Backward: for each row of the output's gradient, load the row or compute it from the batch norm after the convolution,
-// add its products to the weight gradient, and write those rows of the input's gradient to which no further row
-// contributes. If the input has a norm, writing a row also adds the row to the first pass of that norm. Parallel over
-// images, with one weight gradient per thread.
+// Backward: for each row of the output's gradient, load the row or compute it from the batch norm after the
+// convolution, add its products to the weight gradient, and write those rows of the input's gradient to which no
+// further row contributes. If the input has a norm, writing a row also adds the row to the first pass of that norm.
+// Parallel over images, with one weight gradient per thread.
 #include "kernels/bfloat16_depthwise.h"
 
 #include <algorithm>

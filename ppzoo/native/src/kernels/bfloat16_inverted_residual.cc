@@ -1,7 +1,7 @@
 // An inverted residual as one operator on bfloat16 images; see inverted_residual.cc.
 //
-// The forward pass saves the convolutions' outputs before their norms, in bfloat16. The output of the expansion is saved
-// only if it is small: a large one is computed again from x for each part of the batch that a loop reads
+// The forward pass saves the convolutions' outputs before their norms, in bfloat16. The output of the expansion is
+// saved only if it is small: a large one is computed again from x for each part of the batch that a loop reads
 // (expanded_part), as reading it from memory takes longer than the product. Normalized tensors are not saved. They are
 // computed when they are read, forward and backward: row by row for the depthwise convolution, and for one part of the
 // batch at a time for 1x1 convolutions, so that the part stays in the cache until oneDNN reads it.
@@ -35,8 +35,8 @@ Bfloat16* halves(WorkspaceSlot slot, int64_t count) {
   return static_cast<Bfloat16*>(reserve_workspace(slot, sizeof(Bfloat16) * count));
 }
 
-// Calls body(first image, shape) for parts of the batch, of at least one image per thread. `wide`: the number of elements
-// of one image in the wide tensor.
+// Calls body(first image, shape) for parts of the batch, of at least one image per thread. `wide`: the number of
+// elements of one image in the wide tensor.
 template <class Body>
 void for_parts(const ConvShape& s, int64_t wide, const Body& body) {
   const int64_t most = kPartBytes * max_threads() / static_cast<int64_t>(sizeof(Bfloat16)) / wide;
@@ -77,8 +77,8 @@ struct Block {
 
 bool saves_expansion(const InvertedResidual& block) { return !recomputes_expansion(block.shapes[0]); }
 
-// Computes the expansion of the images from `image` on, and returns it. It is written to `saved`, or to slot kInputBlocks
-// if it is not saved.
+// Computes the expansion of the images from `image` on, and returns it. It is written to `saved`, or to slot
+// kInputBlocks if it is not saved.
 const Bfloat16* expand_part(const Block& b, int64_t image, const ConvShape& part) {
   Bfloat16* to = saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(b.expand)
                                           : halves(WorkspaceSlot::kInputBlocks, part.output_size());
@@ -152,8 +152,8 @@ const Bfloat16* projection_output_gradient(const Block& b, const Bfloat16* dy, c
   return draw;
 }
 
-// Writes the gradient of the projection's weights. Adds the gradient of the projection's input to the first pass over the
-// second norm, and also writes it to `dfiltered` unless that is null.
+// Writes the gradient of the projection's weights. Adds the gradient of the projection's input to the first pass over
+// the second norm, and also writes it to `dfiltered` unless that is null.
 void projection_gradients(const Block& b, const Bfloat16* dprojected, NormGradient& second, float* dweights,
                           Bfloat16* dfiltered) {
   const Activation activation = b.block.activations[1];

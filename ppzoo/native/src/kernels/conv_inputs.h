@@ -19,10 +19,10 @@ T* copied_input(int64_t count) {
   return static_cast<T*>(reserve_workspace(WorkspaceSlot::kCroppedInput, sizeof(T) * count));
 }
 
-// Whether oneDNN (at least in version 3.6) crashes or returns wrong results for this shape. It dereferences a null pointer if a
-// filter covers only padding or reaches beyond the padding. It mixes up channels if there is one channel, and one
-// column of outputs with a horizontal stride or one row with a vertical stride: the strides of axes of size one do not
-// determine the layout.
+// Whether oneDNN (at least in version 3.6) crashes or returns wrong results for this shape. It dereferences a null
+// pointer if a filter covers only padding or reaches beyond the padding. It mixes up channels if there is one channel,
+// and one column of outputs with a horizontal stride or one row with a vertical stride: the strides of axes of size one
+// do not determine the layout.
 inline bool onednn_miscomputes(const ConvShape& s) {
   const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
   const bool only_padding = s.top >= rows || s.left >= columns || s.receptive_rows() - rows - s.top >= s.height ||

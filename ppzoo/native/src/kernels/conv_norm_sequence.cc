@@ -2,8 +2,8 @@
 // MobileNetV1 and PP-LCNet.
 //
 // Such layers are limited by memory bandwidth. Of the tensors between the stages, only the convolutions' outputs before
-// their norms are written. The next convolution normalizes them row by row while it reads them (KernelInput), forward and
-// backward.
+// their norms are written. The next convolution normalizes them row by row while it reads them (KernelInput), forward
+// and backward.
 //
 // Backward, from the last stage to the first: one pass over the gradient of a stage's output computes the gradients of
 // its convolution. In this pass, each row of the input's gradient is also added to the sums of the norm before it (the

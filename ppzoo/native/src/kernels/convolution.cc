@@ -1,7 +1,7 @@
 // Convolution with arbitrary geometry, through the oneDNN library of PaddlePaddle's wheel.
 //
-// Geometries with a dedicated kernel (1x1, depthwise, Winograd) are computed by that kernel, the others by the primitives
-// of conv_primitive.h.
+// Geometries with a dedicated kernel (1x1, depthwise, Winograd) are computed by that kernel, the others by the
+// primitives of conv_primitive.h.
 //
 // Layout: inputs and outputs are NHWC, weights OIHW. oneDNN chooses the inner loops and the blocking, and parallelizes.
 // The loops of this file run it on parts of a long sum, which limits the rounding error: on slices of at most

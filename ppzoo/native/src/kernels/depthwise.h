@@ -28,7 +28,8 @@ struct RowCallbacks {
   std::function<void(int, int64_t, int64_t, float*)> load_row;
   // row_buffer(thread, first): returns where the row of the input's gradient that begins with pixel `first` is written.
   std::function<float*(int, int64_t)> row_buffer;
-  // row_done(thread, first, raw): called after that row was written; `raw` is the same row of the input before its norm.
+  // row_done(thread, first, raw): called after that row was written; `raw` is the same row of the input before its
+  // norm.
   std::function<void(int, int64_t, const float*)> row_done;
 };
 void depthwise_gradients(const ConvShape& shape, const KernelInput& x, const float* weights, const RowCallbacks& rows,

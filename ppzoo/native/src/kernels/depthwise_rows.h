@@ -1,5 +1,5 @@
-// Code that depthwise convolutions of float32 and of bfloat16 images share: the inner loops, which compute in float32 on
-// rows of pixels in the cache, and which input rows each output row reads.
+// Code that depthwise convolutions of float32 and of bfloat16 images share: the inner loops, which compute in float32
+// on rows of pixels in the cache, and which input rows each output row reads.
 //
 // Layout: rows of pixels x channels; weights are KH x KW x C, so that a vector holds kLanes channels of one pixel or
 // tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.

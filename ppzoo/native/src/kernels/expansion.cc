@@ -1,12 +1,12 @@
 // Layout: NHWC, as matrices of pixels x channels; weights are out x in.
 //
 // Covariance: parallel over rows (pixels), with one pair of sums per thread: those of z and of z^T z, with z = x minus
-// the first row, in double. Loop nest for z^T z: blocks of 64 rows -> tiles of 8 x 8 on the diagonal and above it -> the
-// rows of the block.
+// the first row, in double. Loop nest for z^T z: blocks of 64 rows -> tiles of 8 x 8 on the diagonal and above it ->
+// the rows of the block.
 //
 // ExpansionGradient: each thread collects rows of gradients until they are a block for gemm (`capacity_` rows). Then it
-// adds them to the gradients of x and of the weights (flush). The depthwise kernel calls it for one row after the other,
-// in parallel over images.
+// adds them to the gradients of x and of the weights (flush). The depthwise kernel calls it for one row after the
+// other, in parallel over images.
 #include "kernels/expansion.h"
 
 #include <algorithm>

@@ -1,11 +1,11 @@
 // An inverted residual block (Sandler et al., arXiv:1801.04381) as one operator: expansion, depthwise convolution and
 // projection, each with batch norm and activation.
 //
-// Such a block is limited by memory bandwidth, so the wide tensors between the convolutions are read from and written to
-// memory as rarely as possible. The forward pass saves only the convolutions' outputs before their norms. It saves that
-// of the expansion only if it is small; a large one is recomputed from x (see expansion.h). Normalized tensors are
-// computed when they are read, forward and backward, and the gradients of the wide tensors are used row by row when they
-// are computed.
+// Such a block is limited by memory bandwidth, so the wide tensors between the convolutions are read from and written
+// to memory as rarely as possible. The forward pass saves only the convolutions' outputs before their norms. It saves
+// that of the expansion only if it is small; a large one is recomputed from x (see expansion.h). Normalized tensors are
+// computed when they are read, forward and backward, and the gradients of the wide tensors are used row by row when
+// they are computed.
 //
 // Forward, three passes: expansion and its statistics; depthwise convolution of the normalized expansion; projection of
 // the normalized result. Squeeze-and-excitation adds a pass before the projection (see gated_projection.cc). Backward,

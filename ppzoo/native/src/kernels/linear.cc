@@ -1,8 +1,8 @@
-// The fully connected layer. Each of y, dx and dweights is computed by one call of oneDNN's dnnl_sgemm, which chooses the
-// loop nest and the blocking, and parallelizes; y is added to copies of the bias.
+// The fully connected layer. Each of y, dx and dweights is computed by one call of oneDNN's dnnl_sgemm, which chooses
+// the loop nest and the blocking, and parallelizes; y is added to copies of the bias.
 //
-// Layout: all matrices are dense and stored row by row. The copies of the bias are parallel over rows. The matrix product
-// that PaddlePaddle calls (oneMKL) is slow on processors of other manufacturers than Intel.
+// Layout: all matrices are dense and stored row by row. The copies of the bias are parallel over rows. The matrix
+// product that PaddlePaddle calls (oneMKL) is slow on processors of other manufacturers than Intel.
 #include "kernels/linear.h"
 
 #include <cstring>

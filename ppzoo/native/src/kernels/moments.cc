@@ -1,5 +1,5 @@
-// The statistics of batch norm: sums and sums of squares of the columns of a channels-last matrix. wide_rows.h describes
-// the layout, the loop nest, the blocking, and what is parallel.
+// The statistics of batch norm: sums and sums of squares of the columns of a channels-last matrix. wide_rows.h
+// describes the layout, the loop nest, the blocking, and what is parallel.
 //
 // Accuracy: rows are processed in windows (Moments::Window). The sums of squares are those of the differences from a
 // typical value of the window (the reference), so that a large mean does not cause cancellation.
@@ -13,8 +13,8 @@ namespace ppzoo {
 namespace {
 
 // The maximum length of a window, in multiples of its first block, from which the reference was chosen. A longer window
-// could contain rows that are unlike the first block, for example if that is the border of a padded map: the differences
-// from the reference would be large, which causes cancellation.
+// could contain rows that are unlike the first block, for example if that is the border of a padded map: the
+// differences from the reference would be large, which causes cancellation.
 constexpr int64_t kWindowBlocks = 4;
 
 Vector median(Vector a, Vector b, Vector c) {

@@ -3,13 +3,13 @@
 //
 // Forward: both convolutions with their statistics, the statistics of x, and one pass that writes y (norm_sum.cc).
 //
-// Backward: one pass computes the sums of all norms. Then, for some images at a time (image_blocks.h), a pass over blocks
-// of pixels computes the gradients of the inputs of all norms. The gradient of the 1x1 convolution's output stays in the
-// cache, where it is multiplied with weights and inputs. The gradient of the 3x3 convolution's output is written for the
-// kernels of that convolution. Each term of dx is added to dx when it is computed.
+// Backward: one pass computes the sums of all norms. Then, for some images at a time (image_blocks.h), a pass over
+// blocks of pixels computes the gradients of the inputs of all norms. The gradient of the 1x1 convolution's output
+// stays in the cache, where it is multiplied with weights and inputs. The gradient of the 3x3 convolution's output is
+// written for the kernels of that convolution. Each term of dx is added to dx when it is computed.
 //
-// Layout: NHWC. Backward loop nest: blocks of images -> blocks of pixels (for_blocks, parallel) -> norms, gemm; then the
-// 3x3 convolution of the block of images (convolution.cc).
+// Layout: NHWC. Backward loop nest: blocks of images -> blocks of pixels (for_blocks, parallel) -> norms, gemm; then
+// the 3x3 convolution of the block of images (convolution.cc).
 #include "kernels/repvgg.h"
 
 #include <algorithm>
@@ -26,8 +26,8 @@
 namespace ppzoo {
 namespace {
 
-// Return the shape and the input of the 1x1 convolution as one without stride. If it has a stride, the input is a copy of
-// the covered pixels in slot kCroppedInput.
+// Return the shape and the input of the 1x1 convolution as one without stride. If it has a stride, the input is a copy
+// of the covered pixels in slot kCroppedInput.
 ConvShape unstrided(const ConvShape& s) { return samples_pixels(s) ? sample_shape(s) : s; }
 const float* unstrided_input(const ConvShape& s, const float* x) { return samples_pixels(s) ? copy_sampled(s, x) : x; }
 
@@ -41,7 +41,8 @@ struct Images {
 
 // Writes the gradient of the 3x3 convolution's result to `dense_gradient`. Writes the weight gradient of the 1x1
 // convolution, or with `add` adds to it. Returns the gradient of the 1x1 convolution's input: without a stride in dx,
-// where the gradient of the identity is added to it; with a stride, the gradient of the covered pixels in the workspace.
+// where the gradient of the identity is added to it; with a stride, the gradient of the covered pixels in the
+// workspace.
 float* pointwise_branch_gradients(const Images& images, const NormSumGradient& norms, const float* weights,
                                   float* dense_gradient, bool add, float* dweights) {
   const ConvShape s = unstrided(images.block.pointwise);

@@ -43,8 +43,8 @@ void store(V value, float* to) {
 alignas(64) inline constexpr int32_t kLaneMasks[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
 #endif
 
-// Returns the first `count` lanes; the others are zero. Uses masked loads if the processor has them: a call of memcpy in
-// an inner loop would write all vectors that are in registers to memory.
+// Returns the first `count` lanes; the others are zero. Uses masked loads if the processor has them: a call of memcpy
+// in an inner loop would write all vectors that are in registers to memory.
 template <class V = Vector>
 V load_partial(int64_t count, const float* from) {
 #if defined(__AVX512VL__)

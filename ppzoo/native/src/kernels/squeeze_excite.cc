@@ -1,4 +1,5 @@
-// Squeeze-and-excitation in as few passes over the images as possible. Layout: images are NHWC, gates are images x channels.
+// Squeeze-and-excitation in as few passes over the images as possible. Layout: images are NHWC, gates are images x
+// channels.
 //
 // Forward, two passes: the means; the product. Backward, two passes: the gradients of the gates, which are sums over
 // the pixels of dy x; then dx = dy gate + (gradient of the mean) / pixels. Between the passes are the dense layers,
