@@ -65,7 +65,7 @@ const T* copy_cropped(const ConvShape& s, const ConvShape& cropped, const T* x) 
 }
 
 // Whether a filter skips rows of an input with one channel. For large images, oneDNN (at least in version 3.6) then
-// writes past the end of its own buffer when it computes the outputs.
+// writes past the end of its buffer when it computes the outputs.
 inline bool skips_rows(const ConvShape& s) { return s.channels == 1 && s.kernel_h < s.stride_h; }
 
 // Returns the same convolution of a copy of the rows that the filter covers.
@@ -97,7 +97,7 @@ inline const float* copy_covered_rows(const ConvShape& s, const float* x) {
 }
 
 // Whether a 1x1 filter skips pixels or covers padding. In the weight gradient of such convolutions, oneDNN (at least in
-// version 3.6) writes past the end of its own buffer if the number of channels is not a multiple of 16. They are
+// version 3.6) writes past the end of its buffer if the number of channels is not a multiple of 16. They are
 // therefore computed as 1x1 convolutions of a copy of the pixels that the filter covers.
 inline bool samples_pixels(const ConvShape& s) {
   const bool dense = s.stride_h == 1 && s.stride_w == 1 && s.top + s.bottom + s.left + s.right == 0;
