@@ -1,4 +1,4 @@
-"""Speed of every architecture: prediction of one image, and a training step per image, at the size of its input.
+"""Time per image of every architecture at its input size: prediction of one image, and a training step.
 
     python benchmarks/architectures.py --json docs/architecture_speed.json     # all architectures
     python benchmarks/architectures.py --architectures LeNet MobileNetV2       # prints the table only
@@ -8,7 +8,7 @@
 - "training" is the time of a training step with --batch images, divided by that number, as in benchmarks/train.py.
 
 Each value is the median of --rounds separate processes, each of which warms up and reports its median time. It is
-recorded in `records.jsonl` in the folder --work as soon as it is measured. Started again, the program skips what is
+recorded in `records.jsonl` in the folder --work as soon as it is measured. If started again, the program skips what is
 recorded for the same version of the code and the same batch. A measurement that fails (for example for lack of memory)
 is reported, and the program continues with the next one; it ends with exit status 1.
 

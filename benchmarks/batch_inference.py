@@ -7,11 +7,16 @@
 - "decode" reads, decodes and prepares the same images in the same worker processes, without a network.
 - "engine" runs the network on as many prepared images, in the same batches.
 
-All of them use all cores. "overlap" is the longer time of "decode" and "engine", divided by that of "infer": 1 if the
-other one adds no time. On a CPU both share the cores, and "infer" has to do the work of both: "efficiency" is the sum
-of the times of "decode" and "engine", divided by that of "infer". "processor time" is "efficiency" computed from the
-processor time of all processes, which other programs on the machine influence least: 1 if "infer" does nothing in
-addition to "decode" and "engine". Each round runs all three.
+All of them use all cores.
+
+- "overlap" is the longer time of "decode" and "engine", divided by the time of "infer". It is 1 if the shorter one adds
+  no time.
+- "efficiency" is the sum of the times of "decode" and "engine", divided by the time of "infer": on a CPU both share the
+  cores, and "infer" does the work of both.
+- "processor time" is "efficiency" computed from the processor time of all processes, which other programs on the
+  machine influence least. It is 1 if "infer" does nothing in addition to "decode" and "engine".
+
+Each round runs all three.
 """
 
 from __future__ import annotations
@@ -83,7 +88,7 @@ def measurements(exported: Path, images: Path, engine: str) -> dict[str, Callabl
 
 
 def record_processor_time(measure: Callable[[], float], seconds: list[float]) -> Callable[[], float]:
-    """Return a measurement that also appends the processor seconds of this process and its ended children."""
+    """Return `measure`, changed to append to `seconds` the processor time of this process and its ended children."""
 
     def used() -> float:
         times = os.times()

@@ -4,8 +4,8 @@ Assumptions:
 
 - All processes have equal processors and batches. In a step, a process is slow with a given probability, independently
   of the others and of earlier steps; then its whole computation takes longer by a given factor.
-- A bucket is transferred when all processes have computed its gradients and the transfer before it has ended. The
-  computation is not slowed down by transfers.
+- A bucket is a group of gradients that are averaged by one transfer. It is transferred when all processes have computed
+  its gradients and the transfer before it has ended. The computation is not slowed down by transfers.
 - A transfer is a ring all-reduce (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
   workstations", 2009): for P processes 2 (P - 1) messages in sequence, each of 1/P of the bucket. A message takes the
   latency plus its size divided by the bandwidth. All links are equal and not shared with others.

@@ -135,7 +135,7 @@ def main() -> None:
         print(measure(options.measure, options.folder, int(options.case[0].split(":")[1]), options.image))
         return
     columns = {"network:batch": 26, **dict.fromkeys(IMPLEMENTATIONS, 9)}
-    table = comparison.Table(columns | {"faster of the two / ppzoo": comparison.RATIO_WIDTH})
+    table = comparison.Table(columns | {"faster of onnxruntime and openvino / ppzoo": comparison.RATIO_WIDTH})
     cases = {}
     for case in options.case or CASES:
         results = cases[case] = compare(case, options.pairs, options.image)

@@ -14,12 +14,12 @@ warms up and then reports its images per second, computed from the median proces
 - ppzoo: the same pixels as PaddleClas; of each JPEG, only the part that the crop needs is decoded
 - complete: the same, but the complete JPEGs are decoded (PPZOO_NATIVE=off)
 - reduced 0.5: `DecodeImage: {reduced: 0.5}` decodes at a reduced size where that leaves at least half a decoded pixel
-  per output pixel in each direction; reduced 0.25: at least a quarter. Their pixels differ.
+  per output pixel in each direction; reduced 0.25: at least a quarter. Their pixels differ from those of PaddleClas.
 - cached: epochs after the first one with `dataset.cache: memory` or `disk`; the cache contains the decoded images
 - cached at 224: the same with ResizeImage and CropImage instead of the random crop, so that the cache contains
   images of 224 x 224 pixels
 
-The table shows medians in images/s, and their ratios with the range.
+The table shows the median images/s, and the ratios to libjpeg-turbo and to PaddleClas: their median and range.
 """
 
 from __future__ import annotations

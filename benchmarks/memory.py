@@ -6,8 +6,8 @@
 Each round reads the list in a new process and loads 40 shuffled batches of 64 JPEGs at 224 pixels, without training:
 once without workers and once with them. "PSS" is the proportional set size (/proc/PID/smaps_rollup: a page that n
 processes share counts as 1/n in each) of the process and its workers together after the batches, PaddlePaddle included.
-"peak RSS" is the largest resident set size of the process that reads the list (VmHWM). Finally, --files empty files are
-indexed in class folders. Linux only.
+"peak RSS" is the largest resident set size of the process that reads the list (VmHWM). Finally, a dataset of empty
+files in class folders is indexed; --files is their number. Linux only.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ export with the format openvino. Needs `ppzoo[openvino,onnxruntime]`.
 - "ppzoo" is a `Predictor` with engine "auto". It takes uint8 arrays of 500 x 375 pixels, resizes, crops and normalizes
   them, runs the network, and returns classes, scores and labels.
 - "app" is `benchmark_app` on the exported OpenVINO model with random tensors, without preprocessing and
-  postprocessing: one synchronous request of the same batch size; for several images also asynchronous requests of one
-  image each, which is its default. The faster one is used. The layers that int8 leaves in float run in float32 in both.
+  postprocessing: one synchronous request of the same batch size, and for several images also asynchronous requests of
+  one image each, which is its default. The faster of the two is used. The layers that int8 leaves in float run in
+  float32 in both programs.
 
 The last column is ppzoo's throughput divided by that of "app", computed within each round.
 """

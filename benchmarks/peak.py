@@ -1,4 +1,4 @@
-"""Peak matrix and memory throughput of the machine, and the share of it that training steps reach (roofline).
+"""Peak matrix and memory throughput of the machine, and the shares of these peaks that training steps reach (roofline).
 
     python benchmarks/peak.py                                     # the networks of benchmarks/train.py
     python benchmarks/peak.py --case MobileNetV2_x0_5:64:64 --pairs 7
@@ -173,7 +173,7 @@ def main() -> None:
     matrix, memory = (times.pop(peak) for peak in PEAKS)
     print(f"peak matrix product: {comparison.summarize([rate / 1e9 for rate in matrix], '.0f')} GFLOP/s")
     print(f"peak memory throughput: {comparison.summarize([rate / 1e9 for rate in memory], '.1f')} GB/s\n")
-    columns = {"network:pixels:batch": 32, "time": 8, "work": 12, "bytes": 8}
+    columns = {"network:pixels:batch": 32, "time": 8, "operations": 12, "memory traffic": 8}
     table = comparison.Table(columns | dict.fromkeys(("matrix", "memory", "roofline"), comparison.RATIO_WIDTH))
     results = {}
     for case, seconds in times.items():

@@ -1,9 +1,9 @@
-"""Accuracy of the quick recipes on the included data, with several seeds: the table of docs/results.md and .zh.md.
+"""Accuracy of the recipes for the included data, with several seeds: the table of docs/results.md and results.zh.md.
 
     python benchmarks/results.py                                  # all recipes, seeds 1, 2, 3; writes both pages
     python benchmarks/results.py --recipes lenet --seeds 1 --epochs 1    # a short check: prints the table only
 
-Each run is recorded in `runs.jsonl` in the folder --work as soon as it is finished. Started again, the program skips
+Each run is recorded in `runs.jsonl` in the folder --work as soon as it is finished. If started again, the program skips
 the recorded runs and resumes an interrupted one. Runs with another number of epochs or another version of the code are
 not used.
 """
@@ -100,7 +100,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, help="for a short check: replaces the number of epochs of each recipe")
-    parser.add_argument("--work", default="output/results", metavar="FOLDER", help="for the runs and runs.jsonl")
+    parser.add_argument("--work", default="output/results", metavar="FOLDER", help="folder for the runs and runs.jsonl")
     return parser.parse_args()
 
 

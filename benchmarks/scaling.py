@@ -94,7 +94,7 @@ class Recorder:
 
 
 def measure(case: str, steps: int) -> dict[str, Any]:
-    """Return the measurements of this process, of which there can be several."""
+    """Return the measurements of this process, which can be one of several that train together."""
     from ppzoo.engine.gradient_averaging import GradientAverager
 
     name, size, batch = case.split(":")
@@ -125,7 +125,7 @@ def measure(case: str, steps: int) -> dict[str, Any]:
 
 
 def record_buckets(training: Training, steps: int) -> dict[str, Any]:
-    """Return bytes of each bucket, and when its gradients are computed, as a share of the time of both passes."""
+    """Return the bytes of each bucket, and the share of both passes after which its gradients are computed."""
     from ppzoo.engine.gradient_averaging import BucketAverager
 
     recorder = Recorder()
@@ -221,7 +221,7 @@ def print_simulated(profiles: dict[str, StepProfile], clusters: list[Cluster]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH of a process, can be repeated")
+    parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH (images per process), can be repeated")
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 3], help="numbers of processes (default: 2 3)")
     parser.add_argument("--steps", type=int, default=10, help="timed steps per process (default: 10)")
     parser.add_argument(

@@ -1,10 +1,10 @@
-"""Measure `ppzoo serve` under load, and the predictor alone at the same batch size, right before and after.
+"""Measure `ppzoo serve` under load. Right before and after, measure the predictor alone at the same batch size.
 
     python benchmarks/serve.py EXPORT IMAGE [--seconds 30] [--connections 64] [--engine auto]
 
 Needs `ppzoo[serve]` and the load generator `wrk` (Debian: apt-get install wrk). The load generator runs on the same
-machine and takes some of its processor time. The processor time per image of both, which other programs influence less
-than the throughput, is printed too.
+machine and takes some of its processor time. The processor time per image of the service and of the predictor is
+printed, too: other programs influence it less than the throughput.
 """
 
 from __future__ import annotations

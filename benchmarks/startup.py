@@ -3,10 +3,12 @@
     python benchmarks/startup.py                        # the first training of the README
     python benchmarks/startup.py --config FILE
 
-Each round measures both. Before the first round, the native operators are compiled, and all files are read once, so
-that they are in the page cache.
-The difference between the two is ppzoo's part: restarting the process with the environment variables that PaddlePaddle
-needs, its own imports, the configuration, data, network, optimizer, the trial run of the network, and the first step.
+Each round measures both times. Before the first round, the native operators are compiled, and all files are read once,
+so that they are in the page cache.
+
+The difference between the two times is the time of ppzoo: restarting the process with the environment variables that
+PaddlePaddle needs, its own imports, the configuration, data, network, optimizer, the trial run of the network, and the
+first step.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 
 Weights, running statistics and learnable scales are random. PyTorch runs in a separate process, so that it need not be
 installed in the environment of ppzoo. "difference" is the max. absolute difference of the logits, divided by the
-largest absolute logit. "between images" is the same quotient for the logits of two images of timm's network: it shows
-how much the logits depend on the image.
+largest absolute logit. "between images" is the same quotient, computed for the logits of two images of timm's network:
+it shows how much the logits depend on the image.
 The exit status is 1 if a difference exceeds 1e-4, or if ppzoo rejects a conversion that it should support.
 """
 

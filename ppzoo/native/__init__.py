@@ -77,7 +77,7 @@ def supports(x: Any, ndim: int = 4) -> bool:
 def find_bfloat16_obstacle() -> str | None:
     """Return why the native operators cannot compute in bfloat16 in this process; None if they can."""
     if not _enabled:
-        return "bfloat16 on the CPU needs the native operators, which are not used (Global.native)"
+        return "bfloat16 on the CPU needs the native operators, which are not used: set Global.native to on"
     if "avx512_bf16" not in instruction_sets().split():
         return "this processor has no bfloat16 instructions (AVX-512 BF16)"
     return None

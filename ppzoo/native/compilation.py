@@ -1,6 +1,6 @@
-"""Compiling the native operators once per machine, and loading them.
+"""Compile the native operators once per machine, and load them.
 
-The library is `$PPZOO_HOME/native/KEY/ppzoo_native.so`. KEY is a hash of everything that the library depends on:
+The library is `$PPZOO_HOME/native/KEY/ppzoo_native.so`. KEY contains a hash of everything that the library depends on:
 PaddlePaddle, the sources, the compiler and its options, and the processor. If there is no library, one process compiles
 it while others wait for a lock, and moves it into place when it is complete. A library that is damaged or cannot be
 loaded is compiled again, once. `ppzoo.compiled_library` checks which files can be trusted.
@@ -39,7 +39,7 @@ COMMON_OPTIONS = ["-std=c++17", "-fPIC", "-Wall", "-Wextra"]
 # The only deviation from strict floating-point arithmetic is FMA: a product and a sum become one instruction.
 KERNEL_OPTIONS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 AVX512_OPTIONS = ["-mprefer-vector-width=512"]
-# These files spend no time in their own code, but most of the compile time in PaddlePaddle's headers.
+# The files in OPS only call kernels, so -O1 is enough. PaddlePaddle's headers take most of the time to compile them.
 OPS_OPTIONS = ["-O1", "-DPADDLE_WITH_CUSTOM_KERNEL"]
 
 
@@ -48,7 +48,7 @@ class NativeUnavailableError(Exception):
 
 
 def load() -> ctypes.CDLL:
-    """Register the operators with PaddlePaddle, and compile them first if there is no usable library.
+    """Register the operators with PaddlePaddle and return their library; compile it first if none can be used.
 
     Raises:
         NativeUnavailableError: the platform is not supported, there is no compiler, this PaddlePaddle has no supported
@@ -60,7 +60,7 @@ def load() -> ctypes.CDLL:
     compiler = find_compiler()
     library = cache_home().absolute() / "native" / library_key(compiler) / LIBRARY
     _require_trusted(library)
-    if not _loads(library):  # no lock is needed, and nothing is written, if it does
+    if not _loads(library):  # a library that loads needs no lock, and nothing is written
         with _locked(library.parent):
             _require_trusted(library)
             if not _loads(library):
@@ -74,7 +74,7 @@ def load() -> ctypes.CDLL:
 
 
 def require_supported_platform() -> None:
-    """Check that the operators can be compiled and run here: Linux on x86-64 with AVX2.
+    """Check that the operators can be compiled and run here: on Linux, on an x86-64 processor with AVX2 and FMA.
 
     Raises:
         NativeUnavailableError: they cannot.
@@ -144,7 +144,7 @@ def _require_supported_onednn(libraries: list[Path]) -> None:
 
 
 def find_compiler() -> str:
-    """Return the path of the C++ compiler: that of the environment variable CXX, or g++.
+    """Return the path of the C++ compiler that the environment variable CXX names, or of g++.
 
     Raises:
         NativeUnavailableError: there is none.
@@ -203,7 +203,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _loads(library: Path) -> bool:
-    """Return whether a library is intact (opening a truncated one can end the process) and can be opened."""
+    """Return whether a library is intact (opening a truncated one can crash the process) and can be opened."""
     if not is_intact(library):
         return False
     try:
@@ -238,7 +238,7 @@ def _run(command: list[str], temporary_folder: str | None = None) -> str:
     """Run the compiler and return its output.
 
     Args:
-        temporary_folder: for its temporary files, as TMPDIR can be small or full.
+        temporary_folder: folder for the compiler's temporary files, as TMPDIR can be small or full.
     """
     environment = {**os.environ, **({"TMPDIR": temporary_folder} if temporary_folder else {})}
     name = Path(command[0]).name

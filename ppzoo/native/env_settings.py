@@ -1,8 +1,8 @@
 """Environment settings that a process needs before PaddlePaddle is imported: threads, memory allocator, UTF-8 mode.
 
-PaddlePaddle uses one thread by default. glibc returns the memory of every large tensor to the system and faults in
-fresh pages in the next step: 1.3 million page faults in a short training, against 0.4 million with the settings below.
-All of these variables are read when a process starts, so a program that finds some missing restarts itself with them.
+PaddlePaddle uses one thread by default. glibc returns the memory of every large tensor to the system, so that the next
+step causes page faults: 1.3 million in a short training, compared with 0.4 million with the settings below.
+These variables are read when a process starts, so a program in which some are not set restarts itself with them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def count_local_processes(environment: Mapping[str, str]) -> int:
 
 
 def find_missing_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables for computing on the CPU that `environment` does not have. What the user set is kept.
+    """Return the variables for computing on the CPU that are not set in `environment`, with their values.
 
     The processes of PaddlePaddle's launcher share the cores. The launcher sets OMP_NUM_THREADS to 1 if the user did not
     set it; that value is replaced.
@@ -54,12 +54,13 @@ def find_missing_settings(environment: Mapping[str, str]) -> dict[str, str]:
 def restart_with_settings(*, computes: bool = True) -> None:
     """Restart this program with its missing settings; return if none is missing.
 
-    Call it before paddle is imported. `read_applied_settings` returns in the new process what was set. The interpreter,
-    its options and the program's arguments stay the same. If Python does not use UTF-8 for file names, as with an ASCII
-    locale and PYTHONUTF8=0, its UTF-8 mode is turned on: configurations and image lists contain UTF-8 names.
+    Call it before paddle is imported. In the new process, `read_applied_settings` returns what was set. The
+    interpreter, its options and the arguments of the program stay the same. If Python does not use UTF-8 for file
+    names, as with an ASCII locale and PYTHONUTF8=0, its UTF-8 mode is turned on: configurations and image lists contain
+    UTF-8 names.
 
     Args:
-        computes: also set thread counts and allocator.
+        computes: whether the program runs networks: also set the variables for threads and memory allocator.
     """
     missing = find_missing_settings(os.environ) if computes else {}
     options = [] if sys.getfilesystemencoding().lower() == "utf-8" else ["-X", "utf8"]

@@ -1,10 +1,11 @@
 """The native operators as functions of tensors N x C x H x W.
 
-Their memory is channels-last: `to_nhwc` returns a view of a tensor that one of these functions returned, and a copy of
-any other tensor; results are views with the logical layout N x C x H x W. Callers check `ppzoo.native.supports` before.
+The memory of images is channels-last. `to_nhwc` returns a view of a tensor that one of these functions returned, and a
+copy of any other tensor. Results are views with the logical layout N x C x H x W. Callers check
+`ppzoo.native.supports` before.
 
-All functions raise ValueError for tensors whose shapes, types or options do not match, as PaddlePaddle's do. They have
-no second derivative: computing one raises NotImplementedError.
+All functions raise ValueError for shapes, types or options that do not match, as PaddlePaddle's functions do. The
+functions have no second derivative: computing one raises NotImplementedError.
 
 Within `autocast_bfloat16()`, the operators of `BFLOAT16_OPERATORS` convert images to bfloat16 and return bfloat16, and
 the other ones convert them to float32. Parameters and statistics are float32 in both cases.
@@ -29,11 +30,11 @@ ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
 GATE_CODES = {"sigmoid": 0, "hardsigmoid": 1, "clip": 2}
 # Activations whose derivative follows from their output, as the gradient of a norm with a residual requires.
 INVERTIBLE_ACTIVATIONS = {None, "relu", "relu6"}
-# Activations a(t) = t a'(t), as the gradient of an affine block after a norm requires.
+# Activations with a(t) = t a'(t), as the gradient of an affine block after a norm requires.
 HOMOGENEOUS_ACTIVATIONS = {None, "relu"}
-# The maximum number of elements of a window of `max_pool`: their indices are stored in one byte.
+# The maximum number of elements of a window of `max_pool`: the index of the maximum is stored in one byte.
 MAX_POOL_WINDOW = 256
-# The minimum number of channels of the depthwise convolution in an inverted residual: one vector of AVX-512.
+# The minimum number of channels of a depthwise convolution in a fused operator: those of one vector with AVX-512.
 MIN_DEPTHWISE_CHANNELS = 16
 # Strides, paddings, dilations and groups of a 1x1 convolution of all pixels.
 POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
@@ -47,7 +48,7 @@ BFLOAT16_OPERATORS = frozenset(
         *("max_pool", "average_pool", "linear", "channels_last"),
     }
 )
-# Operators without a bfloat16 version that do not prevent it: in bfloat16, others of BFLOAT16_OPERATORS replace them.
+# Operators without a bfloat16 version that do not prevent training in bfloat16: BFLOAT16_OPERATORS replace them there.
 REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence"})
 _in_bfloat16 = False
 
@@ -63,8 +64,8 @@ def autocast_bfloat16() -> Iterator[None]:
         _in_bfloat16 = before
 
 
-# The number of gradients computed so far. A view from before a gradient was computed is not used again: PaddlePaddle
-# discards the graph of views, too, that a backward pass went through.
+# The number of gradients computed so far. After a gradient was computed, `to_nhwc` does not return an earlier view: a
+# backward pass discards the graph of the views that it goes through.
 _gradient_count = ctypes.c_int()
 
 
@@ -93,7 +94,7 @@ def is_supported(x: Tensor, ndim: int) -> bool:
 
 
 def to_nhwc(x: Tensor) -> Tensor:
-    """Return N x C x H x W as a contiguous N x H x W x C in float32.
+    """Return an N x C x H x W tensor as a contiguous N x H x W x C tensor in float32.
 
     All operators with the input `x` get the same view of it. Their gradients are then added in channels-last memory,
     while PaddlePaddle would first copy each of them to a contiguous N x C x H x W.
@@ -102,7 +103,7 @@ def to_nhwc(x: Tensor) -> Tensor:
         x = to_float32(x)
     if x.is_contiguous():
         return run_custom_op("ppzoo_channels_last", x)[0]
-    # The graph of a leaf is never discarded, so operators on it must not share the graph of a view, which is.
+    # PaddlePaddle does not discard a leaf in a backward pass, but it discards the graph of a shared view of the leaf.
     if x.stop_gradient or x.is_leaf:
         return transpose(x, [0, 2, 3, 1])
     state = x.inplace_version, _gradient_count.value
@@ -110,7 +111,7 @@ def to_nhwc(x: Tensor) -> Tensor:
     if known is not None and known[0] == state:
         return known[1]
     view = transpose(x, [0, 2, 3, 1])
-    if not view.stop_gradient:  # it is True within no_grad
+    if not view.stop_gradient:  # stop_gradient is True within no_grad
         try:  # noqa: SIM105  (suppress takes a microsecond)
             x._ppzoo_view = state, view
         except AttributeError:  # in PaddlePaddle 2.6 a tensor cannot have further attributes
@@ -124,7 +125,7 @@ def to_float32(x: Tensor) -> Tensor:
 
 
 def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `x` for two uses. In bfloat16 a native operator adds their gradients, as PaddlePaddle's is slow."""
+    """Return `x` twice. In bfloat16, a native operator adds the gradients of both, as PaddlePaddle's is slow."""
     if _in_bfloat16 and x.dtype == _BFLOAT16 and not x.stop_gradient:
         first, second = run_custom_op("ppzoo_bfloat16_use_twice", transpose(x, [0, 2, 3, 1]))
         return to_nchw(first), to_nchw(second)
@@ -132,7 +133,7 @@ def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_precision(name: str) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Return the operator for the current precision, and the function that converts its images to N x H x W x C."""
+    """Return the operator's name in the current precision, and the function that converts images to its layout."""
     return (f"ppzoo_bfloat16_{name}", _to_bfloat16_nhwc) if _in_bfloat16 else (f"ppzoo_{name}", to_nhwc)
 
 
@@ -228,7 +229,7 @@ def _is_pointwise(stage: ConvNormStage) -> bool:
 
 
 def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], shortcuts: Sequence[bool]) -> Tensor:
-    """Return inverted residuals in sequence, computed by one operator.
+    """Return the output of inverted residuals in sequence, computed by one operator.
 
     Args:
         blocks: the 1x1, depthwise and 1x1 convolution of each block; `is_inverted_residual` is true for them.
@@ -257,7 +258,7 @@ def _is_depthwise(stage: ConvNormStage) -> bool:
 
 
 def conv_batch_norm_sequence(x: Tensor, stages: Sequence[ConvNormStage]) -> Tensor:
-    """Return the output of the last stage, each of which gets the output of the one before; computed by one operator.
+    """Return the output of the last stage, computed by one operator; each stage gets the output of the one before.
 
     Args:
         stages: `is_conv_norm_sequence` is true for them.
@@ -353,7 +354,7 @@ def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Ten
 
     Args:
         geometry: as in `max_pool`.
-        padded: count paddings in the divisor.
+        padded: whether the divisor counts paddings.
     """
     operator, to_images = _in_precision("average_pool")
     return to_nchw(run_custom_op(operator, to_images(x), geometry, padded)[0])
@@ -395,8 +396,8 @@ class SqueezeExcite(NamedTuple):
     """Two layers that compute gates from the means of the channels.
 
     Attributes:
-        squeeze, excite: weight and bias of each layer. Weights are those of linear layers (in x out) or of 1x1
-            convolutions (out x in x 1 x 1).
+        squeeze, excite: weight and bias of the first and of the second layer. Weights are those of linear layers
+            (in x out) or of 1x1 convolutions (out x in x 1 x 1).
         activation: between the layers, a key of `ACTIVATION_CODES`.
         gate: the function after the second layer.
     """
@@ -418,10 +419,11 @@ def squeeze_excite(x: Tensor, block: SqueezeExcite) -> Tensor:
 
 
 def inverted_residual_se(x: Tensor, stages: Sequence[ConvNormStage], shortcut: bool, gates: SqueezeExcite) -> Tensor:
-    """Return an inverted residual with squeeze-and-excitation before its last stage, computed by one operator.
+    """Return the output of an inverted residual with squeeze-and-excitation, computed by one operator.
 
     Args:
-        stages: 1x1, depthwise and 1x1 convolution; `is_inverted_residual` is true for them.
+        stages: 1x1, depthwise and 1x1 convolution; `is_inverted_residual` is true for them. The gates multiply the
+            input of the last one.
         shortcut: whether x is added to the output.
     """
     weights, norms, _, momenta, epsilons, activations = zip(*stages, strict=True)
@@ -482,11 +484,11 @@ def all_finite(values: Sequence[Tensor]) -> bool:
 
 
 def _require_contiguous(tensors: Sequence[Tensor]) -> None:
-    """Reject strided views, of which PaddlePaddle passes a copy to an operator: the update would be lost."""
+    """Reject strided views: PaddlePaddle passes a copy of them to an operator, so that an update would be lost."""
     if not all(map(Tensor.is_contiguous, tensors)):  # called for all parameters in each step
         raise ValueError("expected contiguous tensors to update in place, got a strided view")
 
 
 def are_contiguous_float32(tensors: Sequence[Tensor]) -> bool:
-    """Return whether the operators on lists of tensors support these: at least one, float32 and contiguous."""
+    """Return whether operators on lists of tensors support this list: at least one, all float32 and contiguous."""
     return bool(tensors) and all(tensor.dtype == _FLOAT32 and tensor.is_contiguous() for tensor in tensors)

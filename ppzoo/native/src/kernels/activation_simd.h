@@ -27,7 +27,8 @@ void dispatch_activation(Activation activation, Body&& body) {
 inline float clamp_min(float t, float low) { return t < low ? low : t; }
 inline float clamp_max(float t, float high) { return t > high ? high : t; }
 
-// The same as one instruction, which compilers do not generate. It returns its second operand if one is NaN.
+// The same as one instruction, which compilers do not generate. If one of its operands is NaN, the instruction returns
+// the second one, so NaN in `t` is propagated.
 inline Vector clamp_min(Vector t, float low) {
 #if defined(__AVX512VL__)
   return _mm512_max_ps(_mm512_set1_ps(low), t);
@@ -73,7 +74,7 @@ inline T exponential(T t) {
   return scaled;
 }
 
-// Returns zero instead of denormal numbers, so that the product with t is small, too.
+// Returns 1 / (1 + e^-t), and zero below -87 instead of denormal numbers, so that t sigmoid(t) is small, too.
 template <class T>
 inline T sigmoid(T t) {
   const T value = 1.0f / (1.0f + exponential(-t));

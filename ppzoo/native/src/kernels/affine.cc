@@ -1,5 +1,8 @@
-// A loop over the elements, parallel over equal ranges. The sums of the gradient are computed in float over blocks of
-// kBlock elements, in which a lane of a vector adds few of them, and in double across blocks and threads.
+// Loop nest: one loop over the elements of the tensor, whose order in memory does not matter. Parallel over equal
+// ranges of elements.
+//
+// The gradient has sums over all elements. They are computed in float within blocks of kBlock elements, which is only a
+// few elements for each lane of a vector, and in double across blocks and threads.
 #include "kernels/affine.h"
 
 #include <algorithm>

@@ -13,8 +13,8 @@ void affine(const float* x, float multiplier, float addend, int64_t count, float
 void affine_gradient(const float* x, const float* dy, float multiplier, int64_t count, float* dx, float* dmultiplier,
                      float* daddend);
 
-// Calls body(std::true_type()) where there is an affine block, which only float32 operators have, or else
-// body(std::false_type()), which saves the other operators its arithmetic.
+// Calls body(std::true_type()) if `is_used`, that is, if there is an affine block; only float32 operators have one.
+// Else calls body(std::false_type()), for code without the arithmetic of an affine block.
 template <class T, class Body>
 void dispatch_affine(bool is_used, const Body& body) {
   if constexpr (std::is_same_v<T, float>) {

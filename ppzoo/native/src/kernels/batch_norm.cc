@@ -1,5 +1,5 @@
 // Batch normalization in training, with the activation and the residual addition in the same passes. The statistics are
-// in moments.cc; for the loop nest of the passes see wide_rows.h.
+// computed in moments.cc. wide_rows.h describes the layout, the loop nest, the blocking, and what is parallel.
 #include "kernels/batch_norm.h"
 
 #include <cmath>

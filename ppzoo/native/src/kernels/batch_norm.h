@@ -1,9 +1,12 @@
 // Batch normalization of channels-last tensors in training, fused with an activation and a residual addition.
 //
-// Forward: Moments computes the batch statistics, finalize_statistics turns them into a Normalizer, which is applied.
-// Backward: NormGradient::add computes sums over the batch, finish the parameters' gradients, apply the input's.
-// The functions ..._rows work on some rows on the calling thread, for kernels that fuse batch norm into their own loop.
-// T is the type of the tensors, float or Bfloat16. Sums, statistics and parameters are float32 or double in both.
+// Forward: Moments computes the statistics of the batch, finalize_statistics builds a Normalizer from them, and
+// Normalizer::apply normalizes the tensor.
+// Backward: NormGradient::add computes sums over the batch, NormGradient::finish computes the gradients of the
+// parameters, and NormGradient::apply computes the gradient of the input.
+// The functions ..._rows process some rows on the calling thread, for kernels that fuse batch norm into their own loop.
+// T is the type of the tensors, float or Bfloat16. Sums, statistics and parameters are float32 or double for both
+// types.
 #pragma once
 
 #include <cstdint>
@@ -17,17 +20,17 @@ namespace ppzoo {
 // Mean and biased variance of the columns of a channels-last matrix.
 struct Statistics {
   std::vector<double> mean, variance;
-  // Those of a matrix without rows.
+  // The statistics of a matrix without rows.
   static Statistics zeros(int64_t channels) {
     return {std::vector<double>(channels, 0.0), std::vector<double>(channels, 0.0)};
   }
 };
 
-// Accumulates the statistics of a matrix whose rows come in several calls.
+// Accumulates the statistics of a matrix whose rows are added in several calls.
 class Moments {
  public:
-  // `first_row`: any `channels` values of the matrix. They are subtracted from all rows, which keeps the sums of
-  // squares small. `rows`: the number of rows of all calls.
+  // `first_row`: a row of the matrix, such as the first one. It is subtracted from all rows, which keeps the sums of
+  // squares small. `rows`: the number of rows of all calls together.
   template <class T>
   Moments(int64_t channels, const T* first_row, int64_t rows);
   template <class T>
@@ -39,10 +42,11 @@ class Moments {
   Statistics statistics();
 
  private:
-  // Consecutive wide rows of a thread, whose sums of (x - reference) and squares are in float, next to the references
-  // in window_sums_. The reference of a column is the median of three values of the window's first block, because a
-  // single value could be an outlier, which causes cancellation. If the median is far off, too, the error is small,
-  // because a window is short.
+  // A window: consecutive wide rows (wide_rows.h) of a thread. The sums of (x - reference) and of its squares over a
+  // window are float; they are in window_sums_, next to the references. The reference of a column approximates the
+  // median of nine values of the window's first block (median_of_medians in moments.cc): a single value could be an
+  // outlier, which causes cancellation. If the reference is an outlier, too, the error is small, because a window is
+  // short.
   struct alignas(64) Window {
     int64_t rows = 0, capacity = 0;
   };
@@ -57,7 +61,7 @@ class Moments {
   std::vector<float> shift_;
   std::vector<double> totals_;
   std::vector<float> window_sums_;
-  std::vector<Window> windows_;  // empty for small tensors, which are summed in double
+  std::vector<Window> windows_;  // per thread; empty for small tensors, which are summed in double
 };
 
 // multiplier * activation + addend, with one number each for all channels: PP-HGNetV2's learnable affine block.
@@ -106,8 +110,8 @@ Normalizer finalize_statistics(const Statistics& batch, const NormParameters& no
 // The backward pass of affine(activation(batch_norm(x) + residual)).
 class NormGradient {
  public:
-  // `rows`: the number of rows of the batch. `multiplier`: that of the affine block; null without one. It requires that
-  // there is no residual and that the activation is none or ReLU.
+  // `rows`: the number of rows of the batch. `multiplier`: that of the affine block; null without one. With an affine
+  // block, there must be no residual, and the activation must be kNone or kRelu.
   NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
                const float* inverse_std, const float* multiplier = nullptr);
 
@@ -124,14 +128,14 @@ class NormGradient {
   void finish(float* dgamma, float* dbeta);
   // Also between the passes: writes the gradients of the affine block's two numbers.
   void finish_affine(const float* gamma, const float* beta, float* dmultiplier, float* daddend) const;
-  // dx = scale masked + slope (x - mean) + constant, with one number per channel each.
+  // The factors of dx = scale masked + slope (x - mean) + constant, one per channel each.
   const float* scale() const { return scale_.data(); }
   const float* slope() const { return slope_.data(); }
   const float* constant() const { return constant_.data(); }
   // The activation's argument is scale x + offset; `mean` is that of the batch.
   const float* offset() const { return offset_.data(); }
   const float* mean() const { return center_.data(); }
-  // Part of the first pass: adds a channel's sums of `masked` and masked (x - mean), as the work of thread `thread`.
+  // Part of the first pass: adds sums of `masked` and of masked (x - mean) of a channel to the sums of a thread.
   void add_sums(int thread, int64_t channel, double sum, double product) {
     totals_[2 * width_ * thread + channel] += sum;
     totals_[2 * width_ * thread + width_ + channel] += product;

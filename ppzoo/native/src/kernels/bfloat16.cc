@@ -1,6 +1,7 @@
 // Conversion and sums of bfloat16 values.
 //
-// Loop nest: vectors, the last one of which can be shorter. Parallel over vectors.
+// Loop nest: one loop over the vectors of an array, whose order in memory does not matter. The last vector can be
+// shorter. Parallel over vectors.
 #include "kernels/bfloat16.h"
 
 #include "kernels/bfloat16_simd.h"
@@ -9,7 +10,8 @@
 namespace ppzoo {
 namespace {
 
-// Writes y[i] = value(load, i), where load(x + i) returns a vector or the rest of the values.
+// Writes a vector at y + i for each vector of an array: value(load, i), where load(x + i) returns the vector at x + i.
+// The last vector can be shorter.
 template <class To, class Value>
 void write_vectors(int64_t count, To* y, const Value& value) {
   parallel_for((count + kLanes - 1) / kLanes, count, [&](int, int64_t begin, int64_t end) {

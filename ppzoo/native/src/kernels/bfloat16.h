@@ -16,7 +16,7 @@ using Exactly = std::common_type_t<T>;
 
 // y = x, rounded to nearest with ties to even.
 void round_values(const float* x, int64_t count, Bfloat16* y);
-// y = x.
+// y = x, which is exact.
 void widen_values(const Bfloat16* x, int64_t count, float* y);
 // y = x + z, rounded once.
 void add_values(const Bfloat16* x, const Bfloat16* z, int64_t count, Bfloat16* y);

@@ -1,13 +1,14 @@
-// Convolution of bfloat16 images through oneDNN: with the processor's bfloat16 instructions a direct convolution is
-// faster than Winograd's, and oneDNN's is faster than the matrix products of gemm.h.
+// Convolution of bfloat16 images through oneDNN. On processors with bfloat16 instructions, oneDNN's direct convolution
+// is faster than Winograd's algorithm, and its 1x1 convolution is faster than the matrix products of gemm.h.
 //
-// Images are NHWC in and out, rounded to bfloat16 once per output. Products are added in float32. Weights are float32
-// in OIHW: the primitives of conv_primitive.h round and reorder them at each call. oneDNN parallelizes.
+// Layout: inputs and outputs are NHWC. Weights are float32 in OIHW: the primitives of conv_primitive.h round and
+// reorder them at each call. Products are added in float32, and each output is rounded to bfloat16 once. oneDNN chooses
+// the loop nest and the blocking, and parallelizes.
 //
-// Unusual geometries (is_usual) are computed by the float32 kernels on converted copies of the images, in slots
-// kFloatInput and kFloatOutput: oneDNN (3.6 at least) returns wrong values for some of them in bfloat16, for example
-// for strides of 3 or 4, or with a stride of 2 for one column of inputs or outputs. Depthwise convolutions are those of
-// bfloat16_depthwise.cc.
+// oneDNN (at least in version 3.6) returns wrong values in bfloat16 for some unusual geometries, for example for
+// strides of 3 or 4, or for a stride of 2 with one column of inputs or outputs. Geometries that are not usual
+// (is_usual) are therefore computed by the float32 kernels, on converted copies of the images in the workspace slots
+// kFloatInput and kFloatOutput. Depthwise convolutions are computed by bfloat16_depthwise.cc.
 #include "kernels/bfloat16_convolution.h"
 
 #include <algorithm>
@@ -23,7 +24,7 @@
 namespace ppzoo {
 namespace {
 
-// Whether oneDNN computes this geometry in bfloat16. The sanitizer driver tests it with random ones.
+// Whether oneDNN computes this geometry correctly in bfloat16. The sanitizer driver tests random geometries.
 bool is_usual(const ConvShape& s) {
   const bool small_steps = s.stride_h <= 2 && s.stride_w <= 2 && s.dilation_h == 1 && s.dilation_w == 1;
   const bool narrow_borders = std::max(s.top, s.bottom) < s.kernel_h && std::max(s.left, s.right) < s.kernel_w;
@@ -33,7 +34,7 @@ bool is_usual(const ConvShape& s) {
   return s.groups == 1 && small_steps && narrow_borders && many_rows && many_columns && is_correct;
 }
 
-// The weights as bfloat16 values in float32, as oneDNN rounds them.
+// Returns the weights rounded to bfloat16, as oneDNN rounds them, in float32.
 const float* rounded_weights(const ConvShape& s, const float* weights) {
   const int64_t count = s.weight_size();
   float* rounded = workspace(WorkspaceSlot::kWeightGradients, count + (count + 1) / 2);

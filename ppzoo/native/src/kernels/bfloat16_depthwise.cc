@@ -1,15 +1,18 @@
 // Depthwise convolutions of bfloat16 images, one row at a time, as depthwise.cc computes them in float32.
 //
-// Rows are converted to float32, and normalized if there is a norm, when they are loaded into a ring buffer
-// (depthwise_rows.h): once, although a filter reads them several times. Products and sums are float32, and outputs are
-// rounded to bfloat16 when they are stored. All loops over a row are vectors of channels -> pixels, so that constants
-// and sums of a channel stay in registers.
+// Layout: images are NHWC in bfloat16. Weights are float32 and are transposed from C x 1 x KH x KW to KH x KW x C. Rows
+// of pixels are converted to float32, and normalized if there is a norm, when they are loaded into a ring buffer
+// (depthwise_rows.h). That happens once for each row, although a filter reads the row several times. Products and sums
+// are float32, and outputs are rounded to bfloat16 when they are stored. The loop nest within a row is vectors of
+// channels -> pixels, so that constants and sums of a channel stay in registers.
 //
-// Forward: for each row of outputs, load the input rows under the filter. Parallel over rows of outputs.
+// Forward: for each row of outputs, load the input rows under the filter, and compute the row. Parallel over rows of
+// outputs.
 //
-// Backward: for each row of the output's gradient: load it or compute it from the batch norm, add its products to the
-// weight gradient, and write those rows of the input's gradient that are complete; the first pass over the norm of the
-// input is part of that. Parallel over images, with one weight gradient per thread.
+// Backward: for each row of the output's gradient, load the row or compute it from the batch norm after the
+// convolution, add its products to the weight gradient, and write those rows of the input's gradient to which no
+// further row contributes. If the input has a norm, writing a row also adds the row to the first pass of that norm.
+// Parallel over images, with one weight gradient per thread.
 #include "kernels/bfloat16_depthwise.h"
 
 #include <algorithm>
@@ -22,7 +25,7 @@ namespace {
 
 using namespace depthwise_rows;
 
-// Writes a row of pixels in float32: from(channel) returns a function of an index in the row that computes a vector.
+// Writes a row of pixels in float32. from(channel) returns a function that computes the vector at an index of the row.
 template <class From>
 void write_row(int64_t pixels, int64_t channels, const From& from, float* to) {
   for_channel_vectors(channels, [&](int64_t channel) {
@@ -45,7 +48,7 @@ void normalize_row(const Normalizer& norm, const Bfloat16* x, int64_t pixels, in
   });
 }
 
-// The second pass of a norm (NormGradient::apply) for a row.
+// Writes a row of the gradient of a norm's input: the second pass of the norm (NormGradient::apply).
 void differentiate_row(const NormGradient& norm, Activation activation, const Bfloat16* raw, const Bfloat16* dy,
                        int64_t pixels, int64_t channels, float* to) {
   dispatch_activation(activation, [&](auto tag) {
@@ -155,7 +158,7 @@ class BackwardPass {
     }
   }
 
-  // Ends the pass: returns the weight gradient (see WeightSums), and adds the sums of the input's norm to that.
+  // Ends the pass: returns the weight gradient (see WeightSums), and adds the sums for the input's norm to that norm.
   const std::vector<double>& finish() {
     for (int64_t c = 0; to_.norm != nullptr && c < s_.channels; ++c) {
       const int64_t place = c / kLanes * 2 * kLanes + c - std::min(c / kLanes * kLanes, s_.channels - kLanes);
@@ -217,7 +220,7 @@ class BackwardPass {
   GradientRows gradients_;
   std::vector<const float*> rows_;
   WeightSums sums_;
-  std::vector<double> norm_sums_;  // for each vector of channels: those of NormGradient::add_sums
+  std::vector<double> norm_sums_;  // for each vector of channels: the two sums of NormGradient::add_sums
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 namespace ppzoo {
 
-// The input: a tensor, or its values after `norm`, which are computed where they are read and not rounded.
+// The input: a tensor, or its values after `norm`, which are computed when they are read and are not rounded.
 struct Bfloat16Input {
   const Bfloat16* data;
   const Normalizer* norm = nullptr;
@@ -23,8 +23,8 @@ struct Bfloat16OutputGradient {
 };
 
 // Where the gradients are written. `dx` and `dweights` can be null. With `add`, the weight gradient is added to
-// `dweights`. With `norm`, the norm of the input, dx is the gradient of its activation's argument ("masked" in
-// batch_norm.h), and is added to the norm's first pass.
+// `dweights`. With `norm` (the norm of the input), dx is the gradient of the argument of that norm's activation
+// ("masked" in batch_norm.h), and is also added to the first pass of the norm.
 struct Bfloat16DepthwiseGradients {
   Bfloat16* dx;
   float* dweights;
@@ -34,7 +34,7 @@ struct Bfloat16DepthwiseGradients {
 };
 
 // All functions need a shape for which `depthwise` (depthwise.h) is true.
-// With `moments`, adds the rows of y to it.
+// Writes y. With `moments`, also adds the rows of y to it.
 void bfloat16_depthwise_convolve(const ConvShape& shape, const Bfloat16Input& x, const float* weights, Bfloat16* y,
                                  Moments* moments = nullptr);
 // Writes y and returns the statistics of its channels.

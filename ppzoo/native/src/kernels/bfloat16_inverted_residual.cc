@@ -1,14 +1,17 @@
 // An inverted residual as one operator on bfloat16 images; see inverted_residual.cc.
 //
-// Saved are the convolutions' outputs before their norms, in bfloat16; that of the expansion only if it is small. A
-// large one is computed again from x for each part of the batch that a loop reads (expanded_part), as reading it from
-// memory takes longer than the product. Normalized tensors are computed where they are read, forward and backward: for
-// a row of the depthwise convolution, or for a part of the batch that stays in the cache until oneDNN's 1x1 convolution
-// reads it.
+// The forward pass saves the convolutions' outputs before their norms, in bfloat16. The output of the expansion is
+// saved only if it is small: a large one is computed again from x for each part of the batch that a loop reads
+// (expanded_part), as reading it from memory takes longer than the product. Normalized tensors are not saved. They are
+// computed when they are read, forward and backward: row by row for the depthwise convolution, and for one part of the
+// batch at a time for 1x1 convolutions, so that the part stays in the cache until oneDNN reads it.
+//
+// Layout: NHWC. Loop nest: parts of the batch (for_parts) -> the kernels of bfloat16_convolution.cc,
+// bfloat16_depthwise.cc and batch_norm.cc, which have the inner loops and are parallel.
 //
 // Forward: expansion and its statistics; depthwise convolution of the normalized expansion; projection of the
-// normalized result. Backward in reverse order: each norm's first pass is part of the loop that computes the gradient
-// of its output, and its second pass is part of the loop that reads it.
+// normalized result. Backward: the same in reverse order. The first pass of each norm is part of the loop that computes
+// the gradient of the norm's output, and its second pass is part of the loop that reads the gradient of its input.
 #include "kernels/bfloat16_inverted_residual.h"
 
 #include <algorithm>
@@ -25,15 +28,15 @@
 namespace ppzoo {
 namespace {
 
-// Bytes of a part of a wide tensor per thread: a second-level cache holds them.
+// Bytes of a part of a wide tensor per thread: they fit into the L2 cache.
 constexpr int64_t kPartBytes = 1 << 20;
 
 Bfloat16* halves(WorkspaceSlot slot, int64_t count) {
   return static_cast<Bfloat16*>(reserve_workspace(slot, sizeof(Bfloat16) * count));
 }
 
-// Calls body(first image, shape) for parts of the batch, of at least one image per thread; `wide`: elements of an image
-// in the wide tensor.
+// Calls body(first image, shape) for parts of the batch, of at least one image per thread. `wide`: the number of
+// elements of one image in the wide tensor.
 template <class Body>
 void for_parts(const ConvShape& s, int64_t wide, const Body& body) {
   const int64_t most = kPartBytes * max_threads() / static_cast<int64_t>(sizeof(Bfloat16)) / wide;
@@ -74,7 +77,8 @@ struct Block {
 
 bool saves_expansion(const InvertedResidual& block) { return !recomputes_expansion(block.shapes[0]); }
 
-// Writes the expansion of the images from `image` on, to slot kInputBlocks if it is not saved, and returns it.
+// Computes the expansion of the images from `image` on, and returns it. It is written to `saved`, or to slot
+// kInputBlocks if it is not saved.
 const Bfloat16* expand_part(const Block& b, int64_t image, const ConvShape& part) {
   Bfloat16* to = saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(b.expand)
                                           : halves(WorkspaceSlot::kInputBlocks, part.output_size());
@@ -82,7 +86,7 @@ const Bfloat16* expand_part(const Block& b, int64_t image, const ConvShape& part
   return to;
 }
 
-// Returns the same in the backward pass, where it can be saved.
+// Returns the expansion in the backward pass: the saved one, or else the one that is computed again.
 const Bfloat16* expanded_part(const Block& b, int64_t image, const ConvShape& part) {
   return saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(b.expand) : expand_part(b, image, part);
 }
@@ -148,8 +152,8 @@ const Bfloat16* projection_output_gradient(const Block& b, const Bfloat16* dy, c
   return draw;
 }
 
-// Writes the gradient of the projection's weights, and adds that of its input to the first pass over the second norm.
-// The latter is written to `dfiltered` unless that is null.
+// Writes the gradient of the projection's weights. Adds the gradient of the projection's input to the first pass over
+// the second norm, and also writes it to `dfiltered` unless that is null.
 void projection_gradients(const Block& b, const Bfloat16* dprojected, NormGradient& second, float* dweights,
                           Bfloat16* dfiltered) {
   const Activation activation = b.block.activations[1];
@@ -190,8 +194,8 @@ void filter_gradients(const Block& b, const Bfloat16* dprojected, const Bfloat16
   for_parts(b.expand, output_of_one(b.expand), compute);
 }
 
-// Writes the gradients of the expansion's weights and input. `first`: its norm after the first pass; `dexpanded`: the
-// gradient of its activation's argument.
+// Writes the gradients of the expansion's weights and input. `first`: the gradient of the expansion's norm after the
+// first pass; `dexpanded`: the gradient of the argument of its activation.
 void expansion_gradients(const Block& b, const NormGradient& first, const Bfloat16* dexpanded, float* dweights,
                          Bfloat16* dx) {
   const ConvShape& s = b.expand;

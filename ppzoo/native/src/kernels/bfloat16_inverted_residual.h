@@ -8,8 +8,8 @@
 
 namespace ppzoo {
 
-// What the forward pass saves of a stage for the backward pass: the convolution's output, of bfloat16_saved_elements
-// values, and its statistics.
+// The values of a stage that the forward pass saves for the backward pass: the convolution's output, of
+// bfloat16_saved_elements values, and its statistics.
 struct Bfloat16SavedStage {
   Bfloat16* raw;
   float *mean, *inverse_std;

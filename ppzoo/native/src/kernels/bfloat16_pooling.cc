@@ -4,8 +4,8 @@
 // sum of a vector of channels is in registers, as float32, and is rounded when it is stored. Parallel over the rows of
 // all images.
 //
-// Gradients have the same loop nest over the pixels of the input: each adds up the gradients of the windows that cover
-// it (Cover), so that it is rounded once however many windows there are. The gradient of the maximum compares the
+// Gradients have the same loop nest over the pixels of the input: for each pixel, the gradients of the windows that
+// cover it (Cover) are added, so that the sum is rounded only once. The gradient of the maximum compares the
 // stored index of each channel with the pixel's position in the window.
 #include "kernels/bfloat16_pooling.h"
 

@@ -55,7 +55,7 @@ inline void store(Vector values, Bfloat16* to) {
   std::memcpy(to, &halves, sizeof halves);
 }
 
-// The first `count` lanes; the others are zero.
+// Returns the first `count` lanes; the others are zero.
 inline Vector load_partial(int64_t count, const Bfloat16* from) {
   HalfWords halves{};
   std::memcpy(&halves, from, sizeof(Bfloat16) * count);

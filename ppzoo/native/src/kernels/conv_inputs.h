@@ -1,6 +1,9 @@
-// Convolutions that oneDNN (3.6 at least) does not compute correctly, as convolutions of a copy of a part of the input.
+// Rewrites convolutions that oneDNN (at least in version 3.6) does not compute correctly as convolutions of a copy of a
+// part of the input.
 //
-// T is the type of the images, float or Bfloat16. Copies are in slot kCroppedInput or kCoveredRows.
+// Layout: NHWC. T is the type of the images, float or Bfloat16. Copies are in the workspace slots kCroppedInput and
+// kCoveredRows. Loop nest of the copies: rows of all images -> pixels or complete rows. Copies of pixels and of covered
+// rows are parallel over the rows.
 #pragma once
 
 #include <algorithm>
@@ -16,10 +19,10 @@ T* copied_input(int64_t count) {
   return static_cast<T*>(reserve_workspace(WorkspaceSlot::kCroppedInput, sizeof(T) * count));
 }
 
-// Whether oneDNN (3.6 at least) crashes or returns wrong results for this shape. It dereferences a null pointer if a
-// filter covers only padding or reaches beyond the padding. It mixes up channels if there is one channel, and one
-// column of outputs with a horizontal stride or one row with a vertical stride: the strides of axes of size one do not
-// determine the layout.
+// Whether oneDNN (at least in version 3.6) crashes or returns wrong results for this shape. It dereferences a null
+// pointer if a filter covers only padding or reaches beyond the padding. It mixes up channels if there is one channel,
+// and one column of outputs with a horizontal stride or one row with a vertical stride: the strides of axes of size one
+// do not determine the layout.
 inline bool onednn_miscomputes(const ConvShape& s) {
   const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
   const bool only_padding = s.top >= rows || s.left >= columns || s.receptive_rows() - rows - s.top >= s.height ||
@@ -30,7 +33,7 @@ inline bool onednn_miscomputes(const ConvShape& s) {
   return only_padding || beyond || ambiguous;
 }
 
-// The same convolution without padding, on the rows and columns that the filter covers.
+// Returns the same convolution without padding, on a copy of the rows and columns that the filter covers.
 inline ConvShape crop_to_receptive_field(const ConvShape& s) {
   ConvShape cropped = s;
   cropped.height = s.receptive_rows(), cropped.width = s.receptive_columns();
@@ -61,11 +64,11 @@ const T* copy_cropped(const ConvShape& s, const ConvShape& cropped, const T* x) 
   return copy;
 }
 
-// Whether a filter skips rows of an input with one channel. For large images oneDNN (3.6 at least) then writes behind
-// its own buffer when it computes the outputs.
+// Whether a filter skips rows of an input with one channel. For large images, oneDNN (at least in version 3.6) then
+// writes past the end of its buffer when it computes the outputs.
 inline bool skips_rows(const ConvShape& s) { return s.channels == 1 && s.kernel_h < s.stride_h; }
 
-// The same convolution of a copy of the rows that the filter covers.
+// Returns the same convolution of a copy of the rows that the filter covers.
 inline ConvShape covered_rows(const ConvShape& s) {
   ConvShape covered = s;
   covered.height = s.out_height() * s.kernel_h;
@@ -74,7 +77,7 @@ inline ConvShape covered_rows(const ConvShape& s) {
   return covered;
 }
 
-// Copies these rows; those in the padding are zero.
+// Copies the rows that the filter covers; those in the padding are zero.
 inline const float* copy_covered_rows(const ConvShape& s, const float* x) {
   const int64_t rows = s.images * s.out_height() * s.kernel_h, row_size = s.width * s.channels;
   float* copy = workspace(WorkspaceSlot::kCoveredRows, rows * row_size);
@@ -93,15 +96,15 @@ inline const float* copy_covered_rows(const ConvShape& s, const float* x) {
   return copy;
 }
 
-// Whether a 1x1 filter skips pixels or covers padding. oneDNN (3.6 at least) writes behind its own buffer in the weight
-// gradient of such convolutions if the number of channels is not a multiple of 16. They are computed without it: as 1x1
-// convolutions of a copy of the pixels that the filter covers.
+// Whether a 1x1 filter skips pixels or covers padding. In the weight gradient of such convolutions, oneDNN (at least in
+// version 3.6) writes past the end of its buffer if the number of channels is not a multiple of 16. They are
+// therefore computed as 1x1 convolutions of a copy of the pixels that the filter covers.
 inline bool samples_pixels(const ConvShape& s) {
   const bool dense = s.stride_h == 1 && s.stride_w == 1 && s.top + s.bottom + s.left + s.right == 0;
   return s.kernel_h == 1 && s.kernel_w == 1 && !dense;
 }
 
-// The same convolution of a copy of the pixels.
+// Returns the same convolution of a copy of the pixels that the filter covers.
 inline ConvShape sample_shape(const ConvShape& s) {
   ConvShape sampled = s;
   sampled.height = s.out_height(), sampled.width = s.out_width();

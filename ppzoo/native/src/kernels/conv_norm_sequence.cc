@@ -1,13 +1,17 @@
 // Convolutions in sequence, each followed by batch norm and an activation: the depthwise separable convolutions of
 // MobileNetV1 and PP-LCNet.
 //
-// Such layers are limited by memory bandwidth. Only the convolutions' outputs before their norms are written. The next
-// convolution normalizes them row by row while it reads them (KernelInput), forward and backward.
+// Such layers are limited by memory bandwidth. Of the tensors between the stages, only the convolutions' outputs before
+// their norms are written. The next convolution normalizes them row by row while it reads them (KernelInput), forward
+// and backward.
 //
 // Backward, from the last stage to the first: one pass over the gradient of a stage's output computes the gradients of
-// its convolution, and adds each row of the input's gradient to the sums of the norm before it (the first pass of that
-// norm) while the row is in the cache. Gradients of the tensors between stages alternate between two buffers. For the
-// loops, layouts and what is parallel see pointwise.cc and depthwise.cc.
+// its convolution. In this pass, each row of the input's gradient is also added to the sums of the norm before it (the
+// first pass of that norm) while the row is in the cache. The gradients of the tensors between stages alternate between
+// two buffers.
+//
+// Layout: NHWC. The loop nest is stages -> the loops of pointwise.cc or depthwise.cc, which also describe the blocking,
+// the layout of the weights, and what is parallel.
 #include "kernels/conv_norm_sequence.h"
 
 #include <algorithm>
@@ -27,8 +31,8 @@ Statistics convolve_statistics_of(const ConvShape& shape, const KernelInput& inp
   return depthwise_convolve_statistics(shape, input, weights, raw);
 }
 
-// The gradients of a depthwise convolution and the norm after it (`gradient`), whose output's gradient is `dy`, and the
-// first pass of the norm before it (`before`).
+// Computes the gradients of a depthwise convolution from the gradient of the output of the norm after it (`gradient`),
+// `dy`, and the first pass of the norm before it (`before`).
 void depthwise_gradients_between(const ConvShape& shape, const NormGradient& gradient, Activation activation,
                                  NormGradient& before, const KernelInput& x, const float* weights, const float* raw,
                                  const float* dy, float* dx, float* dweights) {

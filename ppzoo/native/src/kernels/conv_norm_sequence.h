@@ -11,7 +11,7 @@
 namespace ppzoo {
 
 // Stage i computes activation(norm(convolution(output of stage i - 1))). Its convolution is 1x1 or depthwise (see
-// pointwise.h and depthwise.h); that of the first stage can be any one.
+// pointwise.h and depthwise.h), except that the convolution of the first stage can be of any kind.
 struct ConvNormSequence {
   std::vector<ConvShape> shapes;
   std::vector<Activation> activations;

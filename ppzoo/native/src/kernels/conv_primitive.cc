@@ -1,8 +1,10 @@
 // Convolutions through the oneDNN library of PaddlePaddle's wheel.
 //
-// A primitive is created per shape, pass, precision and number of threads, and kept in an LRU cache. Images are NHWC in
-// and out. oneDNN chooses a blocked layout for the weights, which are reordered from and to OIHW in slot
-// kPackedWeights; in bfloat16 that also rounds them. oneDNN parallelizes, and adds products in float32.
+// A primitive is created for each shape, pass, precision and number of threads, and is kept in an LRU cache.
+//
+// Layout: inputs and outputs are NHWC. oneDNN chooses a blocked layout for the weights, which are reordered from and to
+// OIHW in slot kPackedWeights; in bfloat16, reordering also rounds them. Products are added in float32. oneDNN chooses
+// the loop nest and the blocking, and parallelizes.
 #include "kernels/conv_primitive.h"
 
 #include <list>

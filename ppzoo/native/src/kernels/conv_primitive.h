@@ -9,11 +9,13 @@ namespace ppzoo {
 
 enum class Pass { kForward, kInputGradient, kWeightGradient };
 
-// The type of images and of their gradients. Weights, their gradients and biases are float32 in both.
+// The type of images and of their gradients. Weights, their gradients and biases are float32 with both precisions.
 enum class Precision { kFloat32, kBfloat16 };
 
-// `data`: kForward reads x and weights, writes y, reads the bias if `bias`; kInputGradient writes dx, reads weights and
-// dy; kWeightGradient reads x, writes dweights, reads dy; all in this order.
+// `data`: the tensors in the following order.
+//   kForward: x, weights, y (written), and the bias if `bias` is true;
+//   kInputGradient: dx (written), weights, dy;
+//   kWeightGradient: x, dweights (written), dy.
 void run_convolution(const ConvShape& shape, Pass pass, Precision precision, bool bias,
                      const std::vector<const void*>& data);
 

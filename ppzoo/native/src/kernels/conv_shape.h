@@ -13,11 +13,11 @@ struct ConvShape {
   int64_t stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups;  // top ... right: paddings
   int64_t weight_stride = 0;  // elements between the filters of two output channels; 0 if the weights are dense
 
-  // A filter that exceeds the padded input by less than one stride gives one output, as in PaddlePaddle. It then
-  // reaches beyond the padding.
+  // If the filter is larger than the padded input, but by less than one stride, there is one output, as in
+  // PaddlePaddle. The filter then reaches beyond the padding.
   int64_t out_height() const { return (height + top + bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
   int64_t out_width() const { return (width + left + right - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
-  // Rows and columns, paddings included, from the first to the last one that the filter covers.
+  // The number of rows or columns, with paddings, from the first to the last one that the filter covers.
   int64_t receptive_rows() const { return (out_height() - 1) * stride_h + dilation_h * (kernel_h - 1) + 1; }
   int64_t receptive_columns() const { return (out_width() - 1) * stride_w + dilation_w * (kernel_w - 1) + 1; }
   int64_t input_pixels() const { return images * height * width; }

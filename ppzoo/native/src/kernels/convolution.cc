@@ -1,10 +1,12 @@
 // Convolution with arbitrary geometry, through the oneDNN library of PaddlePaddle's wheel.
 //
-// Geometries with a dedicated kernel (1x1, depthwise, Winograd) are passed on to it. The others are primitives of
-// conv_primitive.h. Images are NHWC in and out. oneDNN parallelizes.
+// Geometries with a dedicated kernel (1x1, depthwise, Winograd) are computed by that kernel, the others by the
+// primitives of conv_primitive.h.
 //
-// Long sums are split for accuracy: over slices of at most kMaxSumTerms / (kernel_h kernel_w) channels for outputs and
-// input gradients, over pieces of at most kMaxSumPixels pixels for weight gradients.
+// Layout: inputs and outputs are NHWC, weights OIHW. oneDNN chooses the inner loops and the blocking, and parallelizes.
+// The loops of this file run it on parts of a long sum, which limits the rounding error: on slices of at most
+// kMaxSumTerms / (kernel_h kernel_w) channels for outputs and input gradients, and on pieces of at most kMaxSumPixels
+// pixels for weight gradients.
 #include "kernels/convolution.h"
 
 #include <algorithm>
@@ -56,7 +58,7 @@ void sum_over_channel_slices(const ConvShape& s, const float* values, int64_t pi
   }
 }
 
-// The convolution that gives the output rows [first, first + count) of an image, and the first input row that it reads.
+// Returns the convolution that computes the output rows [first, first + count) of an image, and its first input row.
 std::pair<ConvShape, int64_t> output_rows(const ConvShape& s, int64_t first, int64_t count) {
   ConvShape piece = s.with_images(1);
   if (count == 1) piece.stride_h = 1;  // see onednn_miscomputes

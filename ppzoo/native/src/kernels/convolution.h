@@ -7,7 +7,7 @@ namespace ppzoo {
 
 // y = conv(x, weights) + bias. `bias` can be null.
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
-// Writes dx, the gradient of the input, from dy; with `add`, adds it.
+// Writes dx, the gradient of the input, from dy. With `add`, adds it to dx instead.
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx,
                              bool add = false);
 // Writes dweights, and dbias unless it is null, from dy. With `add`, adds to both instead.

@@ -1,5 +1,9 @@
-// A convolution followed by batch norm in training. Kernels of 1x1 and depthwise convolutions fuse the norm's passes
-// into their loops. Others compute some images at a time, whose outputs or gradients the norm reads from the cache.
+// A convolution followed by batch norm in training.
+//
+// 1x1 and depthwise convolutions have kernels that fuse the passes of the norm into their loops (pointwise.cc,
+// depthwise.cc). Other convolutions are computed for some images at a time (image_blocks.h), so that the norm reads
+// their outputs or gradients from the cache. Loop nest: blocks of images -> the convolution of a block (convolution.cc)
+// -> the pass of the norm over the block (wide_rows.h); these have the inner loops and are parallel. Layout: NHWC.
 #include "kernels/convolution_norm.h"
 
 #include <algorithm>

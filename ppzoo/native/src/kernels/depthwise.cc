@@ -1,15 +1,16 @@
 // Depthwise convolutions, one row at a time.
 //
-// Layout: NHWC; weights are transposed from C x 1 x KH x KW to KH x KW x C. For the inner loops see depthwise_rows.h.
+// Layout: NHWC; weights are transposed from C x 1 x KH x KW to KH x KW x C. A tap is one of the KH x KW positions of
+// the filter. depthwise_rows.h has the inner loops.
 //
 // Forward loop nest: rows of outputs -> vectors of channels -> groups of output pixels -> taps. The input rows under
 // the filter are in a ring buffer (RowRing) with zeros for the padding, so that the loops over pixels need no bounds
-// checks. The ring is filled by copying, by normalizing, or by recomputing an expansion (KernelInput). Parallel over
-// rows of outputs.
+// checks. The ring buffer is filled by copying rows, by normalizing them, or by recomputing an expansion (KernelInput).
+// Parallel over rows of outputs.
 //
-// Backward: for each row of the output's gradient (also in a ring): load it or compute it from the batch norm, add its
-// products to the weight gradient, and write those rows of the input's gradient that are complete. Parallel over
-// images, with one weight gradient per thread (WeightSums).
+// Backward: for each row of the output's gradient (also in a ring buffer), load the row or compute it from the batch
+// norm after the convolution, add its products to the weight gradient, and write those rows of the input's gradient to
+// which no further row contributes. Parallel over images, with one weight gradient per thread (WeightSums).
 #include "kernels/depthwise.h"
 
 #include <algorithm>

@@ -26,9 +26,10 @@ void depthwise_gradients(const ConvShape& shape, const NormGradient& gradient, A
 struct RowCallbacks {
   // load_row(thread, image, row, to): writes a row of the output's gradient.
   std::function<void(int, int64_t, int64_t, float*)> load_row;
-  // row_buffer(thread, first): where the row of the input's gradient that begins with pixel `first` is written.
+  // row_buffer(thread, first): returns where the row of the input's gradient that begins with pixel `first` is written.
   std::function<float*(int, int64_t)> row_buffer;
-  // row_done(thread, first, raw): that row is written; `raw` is the same row of the input before its norm.
+  // row_done(thread, first, raw): called after that row was written; `raw` is the same row of the input before its
+  // norm.
   std::function<void(int, int64_t, const float*)> row_done;
 };
 void depthwise_gradients(const ConvShape& shape, const KernelInput& x, const float* weights, const RowCallbacks& rows,

@@ -1,5 +1,5 @@
-// What depthwise convolutions of float32 and of bfloat16 images share: the inner loops, in float32 on rows of pixels
-// that are in the cache, and which rows belong together.
+// Code that depthwise convolutions of float32 and of bfloat16 images share: the inner loops, which compute in float32
+// on rows of pixels in the cache, and which input rows each output row reads.
 //
 // Layout: rows of pixels x channels; weights are KH x KW x C, so that a vector holds kLanes channels of one pixel or
 // tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.
@@ -72,7 +72,7 @@ struct RowFilter {
   template <int kPixels, class Write>
   void pixels(const float* const* rows, int64_t first, int64_t channel, const Write& write) const {
     static_assert(kPixels == 1 || kPixels == 4 || kPixels == 8);
-    // Two bases and three distances, so that no address has to be computed from the one before.
+    // Addresses are sums of one of two bases and one of three distances, so that none depends on the one before.
     const int64_t step = x_step * channels, second = 2 * step, third = 3 * step;
     const int64_t start = first * step + channel;
     Vector sums[kPixels] = {};
@@ -253,7 +253,7 @@ class WeightSums {
   std::vector<double> totals_;
 };
 
-// Writes the weight gradient, or adds to it, from the totals() of each thread; empty ones are of unused threads.
+// Writes the weight gradient, or adds to it, from the totals() of each thread. Those of unused threads are empty.
 inline void write_weight_gradient(const ConvShape& s, const std::vector<std::vector<double>>& totals, bool add,
                                   float* dweights) {
   const int64_t taps = s.kernel_h * s.kernel_w;

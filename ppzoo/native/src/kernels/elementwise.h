@@ -27,7 +27,7 @@ void scale_channels_gradient(const float* x, const float* gate, const float* dy,
 // needs parts of equal width, channel j of part i becomes channel j * parts + i (a channel shuffle).
 void concat_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
                      bool shuffled, float* joined);
-// The inverse.
+// The inverse of concat_channels.
 void split_channels(const float* joined, const std::vector<int64_t>& widths, int64_t pixels, bool shuffled,
                     const std::vector<float*>& parts);
 

@@ -1,8 +1,12 @@
-// Covariance: parallel over rows, one pair of sums (of z and z^T z, with z = x minus the first row) per thread, in
-// double. z^T z is computed for blocks of 64 rows in tiles of 8 x 8, on the diagonal and above it.
+// Layout: NHWC, as matrices of pixels x channels; weights are out x in.
 //
-// ExpansionGradient: each thread collects rows of gradients until they make a block for gemm (`capacity_` rows), then
-// adds them to the gradients of x and of the weights (flush).
+// Covariance: parallel over rows (pixels), with one pair of sums per thread: those of z and of z^T z, with z = x minus
+// the first row, in double. Loop nest for z^T z: blocks of 64 rows -> tiles of 8 x 8 on the diagonal and above it ->
+// the rows of the block.
+//
+// ExpansionGradient: each thread collects rows of gradients until they are a block for gemm (`capacity_` rows). Then it
+// adds them to the gradients of x and of the weights (flush). The depthwise kernel calls it for one row after the
+// other, in parallel over images.
 #include "kernels/expansion.h"
 
 #include <algorithm>
@@ -68,7 +72,7 @@ std::vector<float> scaled_rows(const float* weights, const float* factors, int64
   return scaled;
 }
 
-// Returns a Normalizer that adds one offset per channel, and a residual.
+// Returns a Normalizer that adds one offset per channel; its functions can also add a residual.
 Normalizer make_offset(const std::vector<float>& offsets) {
   const std::vector<float> ones(offsets.size(), 1.0f);
   return {static_cast<int64_t>(offsets.size()), ones.data(), offsets.data(), Activation::kNone};

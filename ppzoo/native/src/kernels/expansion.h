@@ -32,10 +32,10 @@ struct Covariance {
 };
 void compute_covariance(int64_t rows, int64_t channels, const float* x, double* values);
 
-// The backward pass. The gradient of the expansion's output comes row by row. With f that gradient masked by the
-// activation, the gradient of the convolution's output is scale f + slope (raw - mean) + constant (see NormGradient).
-// The terms with f are computed when a row comes. slope and constant are known after the last row, but raw - mean is
-// (x - mean of x) weights^T, so that their terms follow from x and its covariance.
+// The backward pass. The gradient of the expansion's output is passed row by row. Let f be that gradient masked by the
+// activation. The gradient of the convolution's output is then scale f + slope (raw - mean) + constant (see
+// NormGradient). The terms with f are computed when a row is passed. slope and constant are known only after the last
+// row. Their terms need no rows: raw - mean is (x - mean of x) weights^T, so they follow from x and its covariance.
 class ExpansionGradient {
  public:
   // `norm`: the norm of the convolution's output; `row`: the number of pixels of a row; `dx` can be null.

@@ -6,13 +6,14 @@
 // blocks. The projection normalizes again and multiplies by the gates (see KernelInput).
 //
 // Backward, one pass over `raw` and dy: images of a thread -> blocks of pixels as in pointwise.cc (of several images if
-// these are small, so that the products are large) -> gemm, sums per image, the weights' gradient. The gradient z of
-// gate * norm(raw) is kept in the workspace (slot kGatedGradient), since computing it again takes longer. What depends
-// on the gates' gradients is known only after this pass: the gradient of norm(raw) is gate z + (gradient of the mean),
-// one number each per image and channel. The sums that the norm's first pass needs are linear in these two, so the pass
-// adds up their five factors per image and channel: for_strips (wide_rows.h) within a block, double across blocks.
+// these are small, so that the products are large) -> gemm, sums per image, the weights' gradient. z, the gradient of
+// gate * norm(raw), is kept in the workspace (slot kGatedGradient), since computing it again takes longer. The gradient
+// of norm(raw) is gate z + (gradient of the mean), with one gate and one gradient of the mean per image and channel.
+// The latter is known only after the pass, because it follows from the gradients of the gates. The sums that the norm's
+// first pass needs are linear in these two numbers. Therefore, the pass computes the five sums per image and channel
+// from which they follow (enum Sum): with for_strips (wide_rows.h) within a block, in double across blocks.
 //
-// Parallel over images in both.
+// Forward and backward are parallel over images.
 #include "kernels/gated_projection.h"
 
 #include <algorithm>

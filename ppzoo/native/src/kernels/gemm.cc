@@ -3,7 +3,7 @@
 // Loop nest of gemm: blocks of kDepthBlock terms (k) -> panels of kPanelColumns columns -> tiles of kTileRows rows ->
 // the terms of the block, one after the other -> a tile of kTileRows x 2 vectors of sums that stay in registers. Each
 // term loads two vectors of b and broadcasts one value of a per row. Within a block of terms, a panel of b (32 KB with
-// AVX-512) stays in the L1 cache while all tiles of rows pass.
+// AVX-512) stays in the L1 cache while all tiles of rows are computed.
 //
 // gemm reads b packed (gemm.h); gemm_transposed reads both factors as they are, since its depth is the number of pixels
 // and each element of b is used for only few rows. Only pack_panels is parallel (over panels): callers of the products

@@ -1,4 +1,4 @@
-// Blocks of a batch, for passes over a convolution's output that should find it in the cache.
+// The size of blocks of a batch, for passes over a convolution's output that should find it in the cache.
 #pragma once
 
 #include <cstdint>

@@ -1,14 +1,18 @@
 // An inverted residual block (Sandler et al., arXiv:1801.04381) as one operator: expansion, depthwise convolution and
 // projection, each with batch norm and activation.
 //
-// Such a block is limited by memory bandwidth, so the wide tensors between the convolutions go through memory as rarely
-// as possible. Saved are only the convolutions' outputs before their norms, and that of the expansion only if it is
-// small (else it is recomputed from x, see expansion.h). Normalized tensors are computed where they are read, forward
-// and backward, and the gradients of the wide tensors are consumed row by row where they are computed.
+// Such a block is limited by memory bandwidth, so the wide tensors between the convolutions are read from and written
+// to memory as rarely as possible. The forward pass saves only the convolutions' outputs before their norms. It saves
+// that of the expansion only if it is small; a large one is recomputed from x (see expansion.h). Normalized tensors are
+// computed when they are read, forward and backward, and the gradients of the wide tensors are used row by row when
+// they are computed.
 //
 // Forward, three passes: expansion and its statistics; depthwise convolution of the normalized expansion; projection of
-// the normalized result. Squeeze-and-excitation adds a pass before the projection (see gated_projection.cc). Backward
-// in reverse order; see pointwise.cc, depthwise.cc and expansion.cc for the loops.
+// the normalized result. Squeeze-and-excitation adds a pass before the projection (see gated_projection.cc). Backward,
+// the same in reverse order.
+//
+// Layout: NHWC. pointwise.cc, depthwise.cc and expansion.cc describe the loop nest and the blocking of each pass, and
+// what is parallel.
 #include "kernels/inverted_residual.h"
 
 #include <algorithm>

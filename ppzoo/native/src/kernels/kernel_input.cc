@@ -1,3 +1,6 @@
+// Rows are pixels x channels (NHWC). Each step is one loop over the rows: the matrix product (pointwise_blocks.h), the
+// norm (batch_norm.h), the product with the gates. All steps run on the calling thread. Callers pass blocks of rows
+// that stay in the cache.
 #include "kernels/kernel_input.h"
 
 #include "kernels/batch_norm.h"

@@ -1,7 +1,8 @@
-// The fully connected layer: bias plus one dnnl_sgemm per output, all matrices dense and row by row.
+// The fully connected layer. Each of y, dx and dweights is computed by one call of oneDNN's dnnl_sgemm, which chooses
+// the loop nest and the blocking, and parallelizes; y is added to copies of the bias.
 //
-// oneDNN parallelizes the products; the copies of the bias are parallel over rows. The matrix product that PaddlePaddle
-// calls (oneMKL) is slow on processors that are not Intel's.
+// Layout: all matrices are dense and stored row by row. The copies of the bias are parallel over rows. The matrix
+// product that PaddlePaddle calls (oneMKL) is slow on processors of other manufacturers than Intel.
 #include "kernels/linear.h"
 
 #include <cstring>
@@ -26,7 +27,7 @@ void sgemm(char a_order, char b_order, int64_t rows, int64_t columns, int64_t in
   const int64_t a_width = a_order == 'T' ? rows : inner, b_width = b_order == 'T' ? inner : columns;
   if (dnnl_sgemm(a_order, b_order, rows, columns, inner, 1.0f, a, a_width, b, b_width, beta, c, columns) !=
       onednn::kSuccess) {
-    throw std::runtime_error("oneDNN cannot sgemm matrices");
+    throw std::runtime_error("oneDNN cannot multiply matrices (dnnl_sgemm)");
   }
 }
 

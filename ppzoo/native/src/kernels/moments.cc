@@ -1,7 +1,8 @@
-// The statistics of batch norm: sums and sums of squares of the columns of a channels-last matrix. For the loop nest
-// see wide_rows.h.
+// The statistics of batch norm: sums and sums of squares of the columns of a channels-last matrix. wide_rows.h
+// describes the layout, the loop nest, the blocking, and what is parallel.
 //
-// Accuracy: the sums of squares are computed around a value of the window, so that a large mean cancels nothing.
+// Accuracy: rows are processed in windows (Moments::Window). The sums of squares are those of the differences from a
+// typical value of the window (the reference), so that a large mean does not cause cancellation.
 #include <algorithm>
 #include <vector>
 
@@ -11,9 +12,9 @@
 namespace ppzoo {
 namespace {
 
-// The maximum length of a window, in multiples of the rows from which the value that is subtracted from all of them was
-// chosen: rows that are unlike the following ones, such as the border of a padded map, would otherwise cause
-// cancellation.
+// The maximum length of a window, in multiples of its first block, from which the reference was chosen. A longer window
+// could contain rows that are unlike the first block, for example if that is the border of a padded map: the
+// differences from the reference would be large, which causes cancellation.
 constexpr int64_t kWindowBlocks = 4;
 
 Vector median(Vector a, Vector b, Vector c) {
@@ -21,7 +22,7 @@ Vector median(Vector a, Vector b, Vector c) {
   return low < middle ? middle : low;
 }
 
-// The median of three medians of the nine samples sample(0) to sample(8): close to their median.
+// Returns the median of three medians of the nine samples sample(0) to sample(8), which is close to their median.
 template <class Sample>
 Vector median_of_medians(const Sample& sample) {
   const auto median_from = [&](int64_t i) { return median(sample(i), sample(i + 3), sample(i + 6)); };

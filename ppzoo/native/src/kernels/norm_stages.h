@@ -9,8 +9,8 @@ struct StageWeights {
   const float* weights;
   NormParameters norm;
 };
-// What the forward pass saves of a stage for the backward pass. `raw` is the convolution's output. `Value` is float
-// where it is written, else const float.
+// The values of a stage that the forward pass saves for the backward pass. `raw` is the convolution's output. `Value`
+// is float in the forward pass, which writes the values, and const float in the backward pass.
 template <class Value>
 struct SavedStage {
   Value *raw, *mean, *inverse_std;

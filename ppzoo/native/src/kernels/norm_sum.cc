@@ -1,8 +1,9 @@
-// The sum of the batch norms of two or three tensors and its gradient. For the loop nest of the passes see wide_rows.h.
+// The sum of the batch norms of two or three tensors and its gradient. wide_rows.h describes the layout, the loop nest,
+// the blocking, and what is parallel.
 //
 // Each pass reads all tensors once. The forward pass adds normalized values, not offsets, so that large means of
-// different branches cancel nothing. The backward passes read the ReLU's mask from y: that is faster than to write the
-// masked gradient in the first pass and to read it in the second.
+// different branches do not cause cancellation. The backward passes read the ReLU's mask from y: that is faster than
+// writing the masked gradient in the first pass and reading it in the second.
 #include "kernels/norm_sum.h"
 
 #include <algorithm>

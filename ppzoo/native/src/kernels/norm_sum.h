@@ -1,5 +1,6 @@
-// ReLU of a sum of batch norms in training, each of another tensor of the same shape (float32): the end of a block with
-// parallel branches. The statistics are those of each branch alone (Moments, finalize_statistics).
+// ReLU of a sum of batch norms in training: the end of a block with parallel branches. Each norm normalizes another
+// tensor; all tensors are float32 and have the same shape. Statistics are computed for each branch alone (Moments,
+// finalize_statistics).
 #pragma once
 
 #include <cstddef>
@@ -28,7 +29,7 @@ class NormSum {
   std::vector<Normalizer> norms_;
 };
 
-// Its backward pass. The mask of the ReLU is read from y in both passes over the batch.
+// The backward pass of NormSum. The mask of the ReLU is read from y in both passes over the batch.
 class NormSumGradient {
  public:
   // `norms`: the gradient of each branch's norm. All have the same numbers of rows and channels.

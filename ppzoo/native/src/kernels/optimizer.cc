@@ -1,7 +1,8 @@
 // Updates of all parameters in one call, bit-identical to PaddlePaddle's operators.
 //
-// Parallel over the elements of all tensors together: each thread gets an equal range, which can begin and end inside a
-// tensor. Products are not contracted with sums (no FMA) in this file, as PaddlePaddle's code does not do it either.
+// Loop nest: tensors -> elements, whose order in memory does not matter. Parallel over the elements of all tensors
+// together: each thread gets an equal range, which can begin and end inside a tensor. Products are not contracted with
+// sums (no FMA) in this file, as PaddlePaddle's code does not do it either.
 #pragma GCC optimize("fp-contract=off")
 
 #include "kernels/optimizer.h"

@@ -1,3 +1,7 @@
+// The weight gradient of a 1x1 convolution: each thread adds the products of its blocks of pixels with gemm_transposed
+// to a separate sum. Layout of a sum: out x in or in x out, with rows padded to a multiple of kLanes elements; the one
+// that needs fewer elements is used. finish() adds the sums of the threads in their order, and copies the total to out
+// x in, in parallel over output channels.
 #include "kernels/pointwise_blocks.h"
 
 #include "kernels/elementwise.h"

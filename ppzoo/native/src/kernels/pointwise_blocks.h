@@ -1,4 +1,4 @@
-// What the kernels that contain 1x1 convolutions share: blocks of pixels, packed weights, and the weight gradient of
+// Code that all kernels with 1x1 convolutions share: blocks of pixels, packed weights, and the weight gradient of
 // one block at a time.
 #pragma once
 
@@ -19,7 +19,7 @@ inline int64_t block_rows(int64_t in, int64_t out) {
   return std::clamp<int64_t>(kElements / std::max<int64_t>(1, in + out) / 48 * 48, 48, 240);
 }
 
-// Calls body(thread, first row, rows) for blocks of `rows`, the same number for each thread.
+// Calls body(thread, first row, rows) for blocks that divide `rows` rows, with about the same number per thread.
 template <class Body>
 void for_blocks(int64_t rows, int64_t in, int64_t out, Body&& body) {
   if (rows == 0) return;
@@ -62,7 +62,7 @@ class PackedWeights {
   float* panels_;
 };
 
-// Accumulates dy^T x over blocks of rows: one sum per thread, which finish() adds.
+// Accumulates dy^T x over blocks of rows, in one sum per thread. finish() adds the sums of the threads.
 class WeightGradientSums {
  public:
   WeightGradientSums(int64_t in, int64_t out);

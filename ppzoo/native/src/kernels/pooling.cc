@@ -20,14 +20,14 @@ namespace {
 
 typedef uint8_t ByteVector __attribute__((vector_size(kLanes)));
 
-// The channels of one vector, with their indices of maxima.
+// A vector of channels, all of whose lanes are used.
 struct FullLanes {
   Vector load(const float* from) const { return ppzoo::load(from); }
   void store(Vector value, float* to) const { ppzoo::store(value, to); }
   int64_t count() const { return kLanes; }
 };
 
-// The last channels, fewer than a vector has.
+// The last channels, if they are fewer than a vector has lanes.
 struct PartialLanes {
   int64_t length;
   Vector load(const float* from) const { return load_partial(length, from); }

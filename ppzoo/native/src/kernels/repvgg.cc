@@ -2,9 +2,14 @@
 // ReLU of their sum.
 //
 // Forward: both convolutions with their statistics, the statistics of x, and one pass that writes y (norm_sum.cc).
-// Backward: one pass for the sums of all norms, then some images at a time: one pass over blocks of pixels computes the
-// gradients before each norm, keeps that of the 1x1 convolution in the cache, where it is multiplied, and writes that
-// of the 3x3 convolution for its kernels. All terms of dx are added where they are computed.
+//
+// Backward: one pass computes the sums of all norms. Then, for some images at a time (image_blocks.h), a pass over
+// blocks of pixels computes the gradients of the inputs of all norms. The gradient of the 1x1 convolution's output
+// stays in the cache, where it is multiplied with weights and inputs. The gradient of the 3x3 convolution's output is
+// written for the kernels of that convolution. Each term of dx is added to dx when it is computed.
+//
+// Layout: NHWC. Backward loop nest: blocks of images -> blocks of pixels (for_blocks, parallel) -> norms, gemm; then
+// the 3x3 convolution of the block of images (convolution.cc).
 #include "kernels/repvgg.h"
 
 #include <algorithm>
@@ -21,7 +26,8 @@
 namespace ppzoo {
 namespace {
 
-// The input of the 1x1 convolution without stride, and its shape. A copy is in slot kCroppedInput.
+// Return the shape and the input of the 1x1 convolution as one without stride. If it has a stride, the input is a copy
+// of the covered pixels in slot kCroppedInput.
 ConvShape unstrided(const ConvShape& s) { return samples_pixels(s) ? sample_shape(s) : s; }
 const float* unstrided_input(const ConvShape& s, const float* x) { return samples_pixels(s) ? copy_sampled(s, x) : x; }
 
@@ -33,9 +39,10 @@ struct Images {
   float* dx;
 };
 
-// Writes the gradient of the 3x3 convolution's result and the weight gradient of the 1x1 convolution (or adds to it).
-// Returns the gradient of the 1x1 convolution's input: dx, to which that of the identity is added, or with a stride the
-// covered pixels in a slot of the workspace.
+// Writes the gradient of the 3x3 convolution's result to `dense_gradient`. Writes the weight gradient of the 1x1
+// convolution, or with `add` adds to it. Returns the gradient of the 1x1 convolution's input: without a stride in dx,
+// where the gradient of the identity is added to it; with a stride, the gradient of the covered pixels in the
+// workspace.
 float* pointwise_branch_gradients(const Images& images, const NormSumGradient& norms, const float* weights,
                                   float* dense_gradient, bool add, float* dweights) {
   const ConvShape s = unstrided(images.block.pointwise);
@@ -59,7 +66,7 @@ float* pointwise_branch_gradients(const Images& images, const NormSumGradient& n
   return dx;
 }
 
-// Adds the gradient of the covered pixels to that of the input.
+// Adds the gradient of the pixels that a strided 1x1 filter covers to the gradient of the input.
 void add_sampled(const ConvShape& s, const float* gradient, float* dx) {
   for_sampled_pixels(s, [&](int64_t to, int64_t from) {
     for (int64_t c = 0; c < s.channels; ++c) dx[to + c] += gradient[from + c];

@@ -24,7 +24,7 @@ struct RepVggWeights {
   const float *dense, *pointwise;
   std::vector<NormParameters> norms;
 };
-// What the forward pass saves for the backward pass: the convolutions' results, and mean and inverse standard deviation
+// The values that the forward pass saves: the convolutions' results, and the mean and the inverse standard deviation
 // of each norm. T: float in the forward pass, const float in the backward pass.
 template <class T>
 struct RepVggSaved {

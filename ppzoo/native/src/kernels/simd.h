@@ -39,12 +39,12 @@ void store(V value, float* to) {
 }
 
 #if defined(__AVX__) && !defined(__AVX512VL__)
-// Lanes of -1 and then of 0: kLanes of them from kLanes - n on are the mask of the first n lanes.
+// kLanes times -1, then kLanes times 0. The kLanes elements from index kLanes - n on are the mask of the first n lanes.
 alignas(64) inline constexpr int32_t kLaneMasks[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
 #endif
 
-// The first `count` lanes; the others are zero. Not by memcpy where the processor has masks: a call of it in an inner
-// loop writes all vectors that are in registers to memory.
+// Returns the first `count` lanes; the others are zero. Uses masked loads if the processor has them: a call of memcpy
+// in an inner loop would write all vectors that are in registers to memory.
 template <class V = Vector>
 V load_partial(int64_t count, const float* from) {
 #if defined(__AVX512VL__)

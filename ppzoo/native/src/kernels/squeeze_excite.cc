@@ -1,8 +1,9 @@
-// Squeeze-and-excitation in as few passes over the images as possible.
+// Squeeze-and-excitation in as few passes over the images as possible. Layout: images are NHWC, gates are images x
+// channels.
 //
 // Forward, two passes: the means; the product. Backward, two passes: the gradients of the gates, which are sums over
 // the pixels of dy x; then dx = dy gate + (gradient of the mean) / pixels. Between the passes are the dense layers,
-// with one row per image. Parallel over images in both; for the loops within an image see wide_rows.h.
+// with one row per image. All passes are parallel over images; for the loops within an image see wide_rows.h.
 //
 // The layers' products are small: matrices with one row per image. They are computed by gemm (see pointwise_blocks.h).
 #include "kernels/squeeze_excite.h"

@@ -9,8 +9,8 @@
 
 namespace ppzoo {
 
-// The function after the second layer: 1 / (1 + e^-t), or slope t + offset, limited to [0, 1]. Where the limit begins,
-// the derivative of kClip is that of the line, as PaddlePaddle's `clip` has it, and that of kHardSigmoid is 0.
+// The function after the second layer: 1 / (1 + e^-t), or slope t + offset, limited to [0, 1]. Where slope t + offset
+// is exactly 0 or 1, the derivative of kClip is slope, as in PaddlePaddle's `clip`, and that of kHardSigmoid is 0.
 enum class GateFunction { kSigmoid, kHardSigmoid, kClip };
 
 struct SqueezeExcite {

@@ -1,4 +1,5 @@
-// What the passes of batch norm (moments.cc, batch_norm.cc, norm_sum.cc) share: the loop over a channels-last matrix.
+// Code that the passes of batch norm (moments.cc, batch_norm.cc, norm_sum.cc) and of squeeze-and-excitation share: the
+// loop over a channels-last matrix.
 //
 // Layout: an NHWC tensor is a matrix of `rows` pixels x `channels` columns. If there are few channels, several pixels
 // are read as one wide row (WideRows), so that the inner loops fill vectors; per-channel constants are repeated.

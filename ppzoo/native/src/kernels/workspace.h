@@ -27,7 +27,7 @@ enum class WorkspaceSlot {
   kInputBlocks,             // per thread: a block of input rows, or transformed input tiles
   kOutputBlocks,            // per thread: a block of output rows, or transformed output tiles
   kFloatInput,              // a bfloat16 input of a convolution, converted to float32
-  kFloatOutput,             // the same for its output or its gradient
+  kFloatOutput,             // the output of such a convolution or its gradient, in float32
   kExpansionGradient,       // gradient of an expansion's output, complete or one block per thread
   kGatedGradient,           // gradient of a projection's input, which is scaled by gates
   kCount

@@ -13,8 +13,8 @@ using namespace ppzoo::ops;
 using ppzoo::Bfloat16;
 using ppzoo::InvertedResidual;
 
-// What the backward pass of one block reads: its saved stages, and the input of the block after it (in the last block
-// null).
+// The values of a block that the forward pass saves for the backward pass: those of its stages, and the block's output,
+// which is the input of the next block (null for the last block).
 struct SavedBlock {
   std::array<ppzoo::Bfloat16SavedStage, kStages> stages;
   Bfloat16* output;

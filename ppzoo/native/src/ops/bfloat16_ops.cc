@@ -28,7 +28,7 @@ using ppzoo::WorkspaceSlot;
 
 // ---- layout and precision
 
-// N x C x H x W in float32 to N x H x W x C.
+// Converts N x C x H x W in float32 to N x H x W x C in bfloat16.
 std::vector<Tensor> to_channels_last(const Tensor& x) {
   require_axes(x, "input", 4);
   const Shape s = x.shape();
@@ -173,7 +173,8 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   return {dx, dz, dgamma, dbeta};
 }
 
-// Convolution and the statistics of its output, row by row or for some images at a time.
+// Writes the convolution's output `raw`, and returns its statistics. Both are computed row by row for a depthwise
+// convolution, and for some images at a time for others.
 ppzoo::Statistics convolve_statistics(const ConvShape& s, const Bfloat16* x, const float* weights, Bfloat16* raw) {
   if (ppzoo::depthwise(s)) return ppzoo::bfloat16_depthwise_statistics(s, {x}, weights, raw);
   const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
@@ -221,8 +222,9 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
                            activation);
 }
 
-// Computes the gradients of the convolution's input and weights from that of batch norm's output, `dy`. The gradient in
-// between is computed row by row, or for some images at a time in the workspace.
+// Computes the gradients of the convolution's input and weights from the gradient of batch norm's output, `dy`. The
+// gradient of the convolution's output is computed row by row for a depthwise convolution, and for some images at a
+// time in the workspace for others.
 void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const Bfloat16* x,
                            const float* weights, const Bfloat16* raw, const Bfloat16* dy, Activation activation,
                            Bfloat16* dx, float* dweights) {
@@ -295,7 +297,7 @@ std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& argmax, con
   const ppzoo::PoolShape s = pool_shape(x, geometry, kMaxArgmaxWindow, kBfloat16);
   require_output_shape(dy, "output gradient", s, kBfloat16);
   require(argmax.dtype() == paddle::DataType::UINT8 && argmax.dims() == dy.dims(),
-          [] { return "argmax: expected one byte for each element of the output"; });
+          [] { return "argmax: expected a uint8 tensor with the shape of the output gradient"; });
   Tensor dx = empty_like(x);
   ppzoo::bfloat16_max_pool_gradient(s, data(dy), argmax.data<uint8_t>(), data(dx));
   return {dx};

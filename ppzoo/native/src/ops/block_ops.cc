@@ -25,8 +25,9 @@ using ppzoo::InvertedResidual;
 
 int64_t output_size(const InvertedResidual& block) { return block.shapes[2].output_size(); }
 
-// What the backward pass of one block reads: its saved stages, and the input of the block after it (in the last block
-// null). `Value` is float in the forward pass, which writes it.
+// The values of a block that the forward pass saves for the backward pass: those of its stages, and the block's output,
+// which is the input of the next block (null for the last block). `Value` is float in the forward pass, and const float
+// in the backward pass.
 template <class Value>
 struct SavedBlock {
   std::array<ppzoo::SavedStage<Value>, kStages> stages;
@@ -109,7 +110,7 @@ ppzoo::ConvNormSequence sequence_of(const Tensor& x, const Tensors& weights, con
   const size_t count = activations.size();
   require(count > 0, [] { return "convolutions with batch norm: expected at least one"; });
   require_count(weights.size(), count, "weights");
-  require_count(geometries.size(), kGeometry * count, "numbers of geometries");
+  require_count(geometries.size(), kGeometry * count, "numbers in the geometries");
   require_axes(x, "input", 4);
   ppzoo::ConvNormSequence sequence;
   Shape shape = x.shape();
@@ -171,8 +172,8 @@ std::vector<Tensor> conv_norm_sequence_gradient(const Tensor& x, const Tensors& 
 
 // ---- the block of RepVGG
 
-// `weights`: of the 3x3 convolution (or another one without groups), whose geometry is `geometry`, and of the 1x1
-// convolution. `norms`: two, or three with the identity.
+// `weights`: those of the 3x3 convolution (or another convolution without groups) and of the 1x1 convolution.
+// `geometry`: that of the 3x3 convolution. `norms`: the number of norms, 2, or 3 with an identity branch.
 ppzoo::RepVggBlock repvgg_block(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<int>& geometry,
                                 size_t norms) {
   require(weights.size() == 2,
@@ -249,7 +250,7 @@ std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& 
   require_output_shape(dy, "output gradient", block.dense);
   require_shape(saved, "saved values", {saved_size(block)});
   std::vector<Tensor> gradients{need_dx ? empty_like(x) : placeholder(x)};
-  // Appends a tensor like each of `values` to the gradients, and returns their memory.
+  // Appends a tensor like each of `values` to the gradients, and returns the memory of the new tensors.
   const auto append_like = [&](const std::vector<Tensor>& values) {
     std::vector<float*> memory;
     for (const Tensor& value : values) memory.push_back(gradients.emplace_back(empty_like(value)).data<float>());
@@ -271,7 +272,7 @@ std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& 
 // ---- squeeze-and-excitation
 
 // The weights of linear layers have two axes (inputs x outputs), those of 1x1 convolutions four.
-// `x` is the shape of the input, of which no size is 0.
+// `x`: the shape of the input; no size is 0.
 ppzoo::SqueezeExcite squeeze_excite_block(const Shape& x, const Tensor& squeeze, const Tensor& squeeze_bias,
                                           const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
                                           float slope, float offset) {

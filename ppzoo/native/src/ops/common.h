@@ -1,17 +1,18 @@
-// What the files in ops/ share. They register the kernels as PaddlePaddle operators with gradients. Images are NHWC,
-// weights OIHW, everything is float32 on the CPU, except the images in bfloat16_ops.cc and bfloat16_block_ops.cc.
+// Code that the files in ops/ share. These files register the kernels as PaddlePaddle operators with gradients. Images
+// are NHWC, weights OIHW. All tensors are float32 on the CPU, except the images in bfloat16_ops.cc and
+// bfloat16_block_ops.cc.
 // The operators serve dynamic graphs only (ppzoo/native/__init__.py), so none of them has an infer-shape function for
 // static programs.
 //
 // Kernels do not check their arguments. An operator (and its gradient) therefore checks every shape, count and option
-// that a kernel uses as an index before it calls one, and raises PaddlePaddle's InvalidArgument, in Python a
+// that a kernel uses as an index before it calls the kernel, and raises PaddlePaddle's InvalidArgument, in Python a
 // ValueError. Tensors must have at least one element; empty ones are computed by PaddlePaddle's operators.
 //
-// Writing to inputs: the running statistics of a norm, parameters, velocities and averages are updated in place. Their
-// functions take them as `Tensor&` or `std::vector<Tensor>&`, which PaddlePaddle's interface has for this purpose. They
-// are not declared with SetInplaceMap: that would make them outputs, which PaddlePaddle adds to the autograd graph (as
-// results of an operation on a leaf) and returns to Python one by one. Python callers must pass contiguous tensors,
-// since PaddlePaddle passes a copy of a strided view.
+// Writing to inputs: the running statistics of a norm, parameters, velocities and averages are updated in place.
+// Operator functions receive them as `Tensor&` or `std::vector<Tensor>&`, which PaddlePaddle's interface has for this
+// purpose. They are not declared with SetInplaceMap: that would make them outputs, which PaddlePaddle adds to the
+// autograd graph (as results of an operation on a leaf) and returns to Python one by one. Python callers must pass
+// contiguous tensors, since PaddlePaddle passes a copy of a strided view.
 #pragma once
 
 #include <atomic>
@@ -58,7 +59,7 @@ void require(bool holds, const Describe& describe) {
 
 constexpr phi::DataType kFloat32 = phi::DataType::FLOAT32;
 
-// Requires dense values of this type on the CPU, at least one. `name` is the tensor's name in messages.
+// Requires a dense tensor of this type on the CPU with at least one element. `name` is the tensor's name in messages.
 inline void require_readable(const Tensor& tensor, const char* name, phi::DataType type = kFloat32) {
   const auto* dense = tensor.is_dense_tensor() ? static_cast<const phi::DenseTensor*>(tensor.impl().get()) : nullptr;
   require(dense != nullptr && dense->initialized() && dense->place().GetType() == phi::AllocationType::CPU &&
@@ -69,7 +70,7 @@ inline void require_readable(const Tensor& tensor, const char* name, phi::DataTy
           });
 }
 
-// Requires the same, and the shape `expected`.
+// Requires what `require_readable` requires, and the shape `expected`.
 inline void require_shape(const Tensor& tensor, const char* name, std::initializer_list<int64_t> expected,
                           phi::DataType type = kFloat32) {
   require_readable(tensor, name, type);
@@ -109,24 +110,25 @@ inline Activation activation_of(int number, bool with_residual = false) {
 
 // ---- entry points
 
-// Only one operator runs at a time: primitives and the workspace are shared, and each operator uses all cores.
+// Only one operator runs at a time: operators share oneDNN's primitives and the workspace, and each uses all cores.
 inline std::mutex& operator_mutex() {
   static std::mutex mutex;
   return mutex;
 }
 
-// The number of gradients that operators of this library have computed. `to_nhwc` in operators.py compares it, to know
-// whether a backward pass can have used a view of a tensor: PaddlePaddle then discards the view's graph.
+// The number of gradients that operators of this library have computed. If it has changed, `to_nhwc` in operators.py
+// does not return an earlier view of a tensor: a backward pass discards the graph of the views that it goes through.
 extern "C" std::atomic<int> ppzoo_gradient_count;
 
-// Whether `name` is that of a gradient's function: all of these end in "_gradient", and no others do.
+// Whether `name` is that of a gradient function. The names of these functions, and no others, end in "_gradient".
 constexpr bool names_gradient(std::string_view name) {
   constexpr std::string_view kEnd = "_gradient";
   return name.size() > kEnd.size() && name.substr(name.size() - kEnd.size()) == kEnd;
 }
 
-// `OpEntry<f, is_gradient>::run` is the function that PaddlePaddle calls for an operator function f. It holds the
-// mutex, and converts exceptions of the C++ library, which would terminate the process, to PaddlePaddle's.
+// `OpEntry<f, is_gradient>::run` is the function that PaddlePaddle calls for an operator function f. It locks the mutex
+// while f runs. It converts exceptions of the C++ standard library, which would terminate the process, to those of
+// PaddlePaddle.
 template <auto kFunction, bool kIsGradient>
 struct OpEntry;
 template <class... Arguments, std::vector<Tensor> (*kFunction)(Arguments...), bool kIsGradient>
@@ -166,7 +168,8 @@ inline Tensor empty_like(const Tensor& model, const Shape& shape) {
 
 inline Tensor empty_like(const Tensor& model) { return empty_like(model, model.shape()); }
 
-// A tensor without meaning where PaddlePaddle expects one, such as the gradient of an input that does not require it.
+// Returns a tensor for an output that PaddlePaddle expects but nothing reads, such as the gradient of an input that
+// does not require one. Its content is undefined.
 inline Tensor placeholder(const Tensor& model) { return empty_like(model, Shape{1}); }
 
 inline int64_t channels_of(const Tensor& x) { return x.shape().back(); }

@@ -174,13 +174,13 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
                            activation);
 }
 
-// Requires the activation before an affine block to be one of those that NormGradient supports with it.
+// Requires numbers as multiplier and addend of an affine block, and an activation that NormGradient supports with it.
 void require_affine(const Tensor& multiplier, const Tensor& addend, int activation) {
   require_shape(multiplier, "multiplier", {1});
   require_shape(addend, "addend", {1});
   const auto kind = activation_of(activation);
   require(kind == Activation::kNone || kind == Activation::kRelu,
-          [&] { return "affine block: expected no activation or ReLU, got number " + std::to_string(activation); });
+          [&] { return "affine block: expected no activation or ReLU (0 or 1), got " + std::to_string(activation); });
 }
 
 std::vector<Tensor> conv_norm_affine(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,

@@ -46,7 +46,7 @@ inline std::vector<InvertedResidual> blocks_of(const Tensor& x, const Tensors& w
   require(count > 0, [] { return "inverted residuals: expected at least one block"; });
   require_count(weights.size(), kStages * count, "weights");
   require_count(activations.size(), kStages * count, "activations");
-  require_count(geometries.size(), kGeometry * count, "numbers of geometries");
+  require_count(geometries.size(), kGeometry * count, "numbers in the geometries");
   require_axes(x, "input", 4, type);
   std::vector<InvertedResidual> blocks;
   Shape shape = x.shape();

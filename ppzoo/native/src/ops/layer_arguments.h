@@ -1,4 +1,4 @@
-// Checks of the arguments of convolutions, linear layers and norms, and their conversion to those of the kernels. See
+// Checks the arguments of convolutions, linear layers and norms, and converts them to the kernels' arguments. See
 // common.h.
 #pragma once
 
@@ -16,9 +16,8 @@ inline void require_geometry(const std::vector<int>& geometry) {
   bool sound = geometry.size() == 9;
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
   require(sound, [&] {
-    return "geometry: expected two strides, four paddings, two dilations and the groups, at least 1 each (paddings: "
-           "0), "
-           "got " +
+    return "geometry: expected nine numbers: two strides, four paddings, two dilations and the groups, each at least 1 "
+           "(paddings at least 0), got " +
            format(geometry);
   });
 }
@@ -36,8 +35,8 @@ inline ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::ve
   s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
   require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
     return "convolution: expected an input with " + std::to_string(filter[1] * s.groups) +
-           " channels for weights of shape " + format(weights.shape()) + " and " + std::to_string(s.groups) +
-           " groups, got " + std::to_string(s.channels) + " channels";
+           " channels, and output channels divisible by the groups, for weights of shape " + format(weights.shape()) +
+           " and " + std::to_string(s.groups) + " groups, got " + std::to_string(s.channels) + " channels";
   });
   require(s.out_height() > 0 && s.out_width() > 0, [&] {
     return "convolution: expected an input at least as large as the filter, got " + format(x) +
@@ -92,7 +91,7 @@ inline NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, con
   require_shape(gamma, "scale of the norm", {channels});
   require_shape(beta, "offset of the norm", {channels});
   require_shape(mean, "mean of the batch", {channels});
-  require_shape(inverse_std, "inverse deviation of the batch", {channels});
+  require_shape(inverse_std, "inverse standard deviation of the batch", {channels});
   return {channels,           pixels_of(raw),     gamma.data<float>(),
           beta.data<float>(), mean.data<float>(), inverse_std.data<float>(),
           multiplier};

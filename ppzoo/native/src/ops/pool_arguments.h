@@ -1,4 +1,4 @@
-// Checks of the arguments of pooling operators, and their conversion to those of the kernels. See common.h.
+// Checks the arguments of pooling operators, and converts them to the kernels' arguments. See common.h.
 #pragma once
 
 #include <algorithm>

@@ -27,13 +27,13 @@ inline void require_count(size_t received, size_t expected, const char* name) {
   });
 }
 
-// What a stage saves for the backward pass is in one tensor for all stages, since each PaddlePaddle tensor costs
-// microseconds. `raw_size`: the number of elements of `SavedStage::raw`.
+// Returns the number of elements that a stage saves for the backward pass. The elements of all stages are in one
+// tensor, since each PaddlePaddle tensor costs microseconds. `raw_size`: the number of elements of `SavedStage::raw`.
 inline int64_t saved_stage_size(int64_t channels, int64_t raw_size) {
   return 2 * ppzoo::round_up(channels, kCacheLine) + ppzoo::round_up(raw_size, kCacheLine);
 }
 
-// Returns the values of a stage that begin at `start`, and moves `start` to the next stage.
+// Returns the saved values of the stage that begins at `start`, and moves `start` to the next stage.
 template <class Value>
 SavedStage<Value> next_saved_stage(int64_t channels, int64_t raw_size, Value*& start) {
   Value *mean = start, *inverse_std = mean + ppzoo::round_up(channels, kCacheLine);

@@ -29,7 +29,7 @@ std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& argmax, con
   const ppzoo::PoolShape s = pool_shape(x, geometry, kMaxArgmaxWindow);
   require_output_shape(dy, "output gradient", s);
   require(argmax.dtype() == paddle::DataType::UINT8 && argmax.dims() == dy.dims(),
-          [] { return "argmax: expected one byte for each element of the output"; });
+          [] { return "argmax: expected a uint8 tensor with the shape of the output gradient"; });
   Tensor dx = empty_like(x);
   ppzoo::max_pool_gradient(s, dy.data<float>(), argmax.data<uint8_t>(), dx.data<float>());
   return {dx};
@@ -147,7 +147,8 @@ std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate,
   return {dx, dgate};
 }
 
-// Returns the channels of each part, after checking that all other axes agree; with `shuffled`, the channels, too.
+// Returns the number of channels of each part. Checks that the parts agree in all other axes, and with `shuffled` also
+// in the number of channels.
 std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) {
   require(!parts.empty(), [] { return "concatenation: expected at least one tensor, got none"; });
   std::vector<int64_t> widths;
