@@ -76,7 +76,8 @@ class BatchReader:
         on_error: "raise": a sample that cannot be read is an error; "skip": the batch is read without it.
 
     Attributes:
-        normalizes: normalize each image while it is in the processor's cache; else that is left to the caller.
+        normalizes: whether the reader normalizes each image, while it is in the processor's cache; if not, the caller
+            normalizes the batch.
     """
 
     normalizes = False
@@ -130,10 +131,10 @@ class _Stack:
     """The images of a batch of `count` samples, in one array.
 
     Args:
-        normalize: normalize the images that are not.
+        normalize: whether to normalize the images that are not normalized yet.
 
     Attributes:
-        images: the array; None before the first sample. Its first images are those of the samples.
+        images: the array, of which the first `length` images are those of the samples; None before the first sample.
         is_normalized: whether they are normalized.
     """
 

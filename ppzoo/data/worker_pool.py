@@ -212,7 +212,7 @@ def _close(workers: list[_Worker], buffers: list[SharedArrays], parent: int) -> 
 
 
 def _trim_heap() -> None:
-    """Return memory that glibc has freed but kept to the system: after a fork, reusing it would copy it."""
+    """Return to the system the memory that glibc has freed but kept: after a fork, reusing it would copy it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

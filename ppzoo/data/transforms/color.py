@@ -94,7 +94,7 @@ def _hue_shifts(value: float | list[float]) -> tuple[float, float]:
 
 @TRANSFORMS.register
 class RandomGrayscale:
-    """Convert images to gray at random; they keep three channels.
+    """Convert images to gray at random; the number of channels does not change.
 
     Args:
         p: probability of converting.

@@ -36,7 +36,7 @@ def require_label(key: str | None, transforms: Iterable[object], *, option: str 
     """Check that one of the transforms sets the label `key`, if there is one.
 
     Args:
-        option: what names the key, for messages.
+        option: the configuration key that `key` is the value of, for messages.
 
     Raises:
         ConfigError: none does.
