@@ -1,4 +1,4 @@
-"""Worker processes that read batches. They are kept for all epochs; the death of a process is detected at once.
+"""Worker processes that read batches. They are kept for all epochs; the death of a process is detected immediately.
 
 On Linux they are forked, so that they share the index of millions of samples without copying it. Elsewhere (macOS,
 Windows) they are spawned: they receive dataset and transforms pickled, and return batches through pipes.

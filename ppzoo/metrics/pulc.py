@@ -23,8 +23,8 @@ class ATTRMetric(Metric):
     mean recall of all labels.
 
     Args:
-        threshold: a label is predicted if its probability is above it. (PaddleClas compares the score before the
-            sigmoid with it, so its 0.5 is a probability of 0.62.)
+        threshold: a label is predicted if its probability is above this. (PaddleClas compares the threshold with the
+            score before the sigmoid, where 0.5 is a probability of 0.62.)
     """
 
     label_kind = "multi"

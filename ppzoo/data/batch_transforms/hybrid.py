@@ -13,7 +13,7 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class MixupCutmixHybrid:
-    """Mix the first image of a batch with the last, the second with the last but one, and so on.
+    """Mix the first image of a batch with the last, the second with the last but one, and so on, by mixup or CutMix.
 
     (PaddleClas's modes "pair" and "elem" mix the labels of CutMix but not its images.)
 

@@ -45,7 +45,7 @@ class ColorJitter:
         saturation: float | list[float] = 0.0,
         hue: float | list[float] = 0.0,
     ) -> None:
-        self.prob = check_at_least("ColorJitter.prob", prob, 0)  # PaddleClas's default is 2: always
+        self.prob = check_at_least("ColorJitter.prob", prob, 0)  # not limited to 1: PaddleClas's default is 2
         chosen: list[tuple[Callable[[Image.Image, float], Image.Image], tuple[float, float]]] = [
             (_brightness, _factors("brightness", brightness)),
             (_contrast, _factors("contrast", contrast)),

@@ -45,7 +45,7 @@ class CropImage:
 
 @TRANSFORMS.register
 class CropCorner:
-    """Crop a corner. Four corners, the center, and their mirror images are the ten-crop evaluation.
+    """Crop a corner. Ten-crop evaluation uses the four corners, the center, and the mirror images of these crops.
 
     Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, 4.1.
 
