@@ -105,7 +105,7 @@ class Video:
 
 
 def missing_frames(read: int, count: int | None) -> int:
-    """Return how many frames of a video are missing; 0 unless there are clearly fewer than its header states.
+    """Return how many frames of a video could not be read; a small number counts as 0, since headers state estimates.
 
     Args:
         read: number of frames that were read.

@@ -120,7 +120,7 @@ class BatchReader:
 
     def _transform(self, arrays: Arrays, step: BatchId) -> Arrays:
         images, labels = arrays.images, arrays.labels
-        # The spawn key separates this stream from those of samples (none) and orders (0).
+        # The spawn key separates this random stream from those of samples (no spawn key) and orders (0).
         random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
         for transform in self.batch_transforms:
             images, labels = transform(images, labels, random)

@@ -248,6 +248,6 @@ class MultiScaleSampler(DistributedBatchSampler):
 
     def _size_numbers(self, epoch: int) -> np.ndarray:
         """Return the number of the size of each full step."""
-        # The spawn key separates this stream from those of samples (none), orders (0) and batch transforms (1).
+        # The spawn key separates this random stream from those of samples (none), orders (0) and batch transforms (1).
         random = np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(2,)))
         return random.permutation(np.repeat(np.arange(len(self.sizes)), self.size_counts))

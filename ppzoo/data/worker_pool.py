@@ -246,7 +246,7 @@ def _run_worker(payload: BatchReader | bytes, connection: Connection, buffers: l
 
 
 def _read(reader: BatchReader, request: BatchRequest, buffer: SharedArrays | None) -> Any:
-    """Return a batch (where there is shared memory, the layout of its arrays there), or the text of an error."""
+    """Return a batch (with shared memory, the layout of its arrays instead of the arrays), or the text of an error."""
     try:
         if buffer is None:
             return reader(request)

@@ -95,8 +95,8 @@ class Compose:
     def split_at_random(self) -> tuple[Compose, Compose]:
         """Return the transforms before the first random one, as long as their results are uint8, and the rest.
 
-        Both in sequence give results that are bit-identical to those of this object. The first part is empty if the
-        list does not begin with `DecodeImage`.
+        The two parts, applied one after the other, return results that are bit-identical to those of this object. The
+        first part is empty if the list does not begin with `DecodeImage`.
 
         Raises:
             ConfigError: `DecodeImage.reduced` depends on a random transform.
