@@ -1,6 +1,6 @@
 """Predictions as a table: rows, output files that can be resumed, class folders, and frames of videos.
 
-It does not know networks: `builders` predicts, and writes the results to a `TableSession`.
+This package uses no networks: `builders` predicts, and writes the results to a `TableSession`.
 """
 
 from ppzoo.batch_inference.class_folders import ClassFolders, SortBy

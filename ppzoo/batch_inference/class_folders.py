@@ -27,7 +27,7 @@ from ppzoo.files import make_parent, open_plain_file, open_without_links
 SortBy = Literal["copy", "link"]
 
 UNFINISHED = ".ppzoo-unfinished-copy"  # the only temporary file; a kill leaves at most one, which is written again
-LOCK = ".ppzoo-lock"  # of the process that uses it
+LOCK = ".ppzoo-lock"  # locked by the process that uses the folder
 COPIED_BYTES = 2**20  # at a time
 MAX_NAME_BYTES = 100  # of a folder's name without its suffix
 SUFFIX = re.compile(r"-[0-9a-f]{12}\Z")  # of names that were changed
@@ -43,7 +43,7 @@ class ClassFolders:
 
     Args:
         by: "copy" copies the files, "link" creates symbolic links to them.
-        names: the names of all classes, as far as they are known; names that a file system can take for the same get
+        names: the names of all classes, as far as they are known; names that a file system can treat as equal get
             different folders.
     """
 
@@ -169,13 +169,13 @@ def _candidates(target: Path) -> Iterator[Path]:
 
 
 def _comparable(name: str) -> str:
-    """Return a name in a form that is equal for names that a file system can take for the same."""
+    """Return a name in a form that is equal for names that a file system can treat as equal."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _valid_name(text: str) -> str:
-    """Return the name of a folder that every system allows and shows; it is `text` if that is one."""
-    if SUFFIX.search(text):  # else the name could be that of another class, changed
+    """Return the name of a folder that every system allows and shows; `text` itself if it is such a name."""
+    if SUFFIX.search(text):  # else it could equal the changed name of another class
         text = text[:-1]
     visible = "".join("_" if unicodedata.category(one) in HIDDEN else one for one in text)
     name = re.sub(r'[/\\:*?"<>|]', "_", visible).strip(". ")

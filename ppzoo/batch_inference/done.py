@@ -1,6 +1,6 @@
 """The rows that a table has already, by their keys.
 
-A row takes 16 bytes of memory while all are added, and 33 once they are looked up, so that millions of rows fit.
+A row takes 16 bytes of memory until the first look-up, and 33 bytes from then on, so that millions of rows fit.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ class RowFormat:
         """Return the row of an image: all columns, with None where there is no value.
 
         Args:
-            identity: the values of the columns that are not from the prediction.
-            prediction: with `label_names` and `scores`; or why there is none.
+            identity: the values of the columns that identify the image: its path, or the number and time of its frame.
+            prediction: a mapping with `label_names` and `scores`, or the error that explains why there is none.
         """
         row: Row = {**dict.fromkeys(self.columns), **identity}
         if isinstance(prediction, PpzooError):
@@ -76,7 +76,7 @@ def valid_text(text: str) -> str:
 
 
 def path_text(relative_path: str) -> str:
-    """Return the path of a file in its folder as it is written to tables: with slashes, and valid text."""
+    """Return the relative path of a file as it is written to tables: with slashes, and valid text."""
     return valid_text(relative_path.replace(os.sep, "/"))
 
 

@@ -64,7 +64,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"--output: expected a file with a name that ends in {endings}, got {path}")
     existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
     if not existing.is_dir():
-        raise ConfigError(f"--output: expected a file in a folder, got {path}: {existing} is no folder")
+        raise ConfigError(f"--output: expected a file in a folder, got {path}: {existing} is not a folder")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ConfigError(
             "--output: pyarrow, which writes .parquet, is not installed: run `pip install 'ppzoo[parquet]'`"
@@ -106,7 +106,7 @@ class TableSession:
         overwrite: delete an existing table first.
 
     Attributes:
-        done: the rows that the table has from earlier; `count` is the number of all rows, `failures` of those with an
+        done: the rows that earlier commands wrote; `count` is the number of all rows, `failures` of those with an
             error.
 
     Raises:

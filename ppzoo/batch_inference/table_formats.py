@@ -59,8 +59,8 @@ class JsonLines:
 class Csv:
     """Comma-separated values in UTF-8 with a header; line ends in names are kept, within quotes.
 
-    A path that begins like a formula gets the prefix `./`, which does not change what it names; another text, such as
-    a class name, gets an apostrophe, unless it is a number.
+    A path that begins like a formula gets the prefix `./`, and still names the same file. Any other text that begins
+    like a formula, such as a class name, gets an apostrophe, unless it is a number.
     """
 
     def __init__(self, rows: RowFormat) -> None:

@@ -13,9 +13,9 @@ from ppzoo.errors import DataError
 from ppzoo.files import open_plain_file
 from ppzoo.host import MAX_PIXELS
 
-# A video is untrusted: a playlist in it must only refer to local files. FFmpeg must not print its own lines.
+# A video is untrusted: a playlist in it must only refer to local files. FFmpeg must not print messages.
 FFMPEG_SETTINGS = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
-MISSING_FRAMES = 0.02  # share of the announced frames that can be missing: the number is an estimate
+MISSING_FRAMES = 0.02  # largest fraction of frames that can be missing: a file's number is an estimate
 
 
 class VideoSource(NamedTuple):
@@ -43,7 +43,7 @@ class Video:
     """An opened video or camera.
 
     Attributes:
-        count: the number of frames that the file announces; None if it is unknown.
+        count: number of frames according to the header of the file; None if it is unknown.
 
     Raises:
         DataError: it cannot be opened.
@@ -105,6 +105,11 @@ class Video:
 
 
 def missing_frames(read: int, count: int | None) -> int:
-    """Return how many frames of a video are missing: 0 unless clearly fewer could be read than it announces."""
+    """Return how many frames of a video could not be read; a small number counts as 0, since headers state estimates.
+
+    Args:
+        read: number of frames that were read.
+        count: number of frames according to the header; None if it is unknown.
+    """
     missing = (count or 0) - read
     return missing if missing > max(2, MISSING_FRAMES * (count or 0)) else 0

@@ -76,7 +76,8 @@ class BatchReader:
         on_error: "raise": a sample that cannot be read is an error; "skip": the batch is read without it.
 
     Attributes:
-        normalizes: normalize each image while it is in the processor's cache; else that is left to the caller.
+        normalizes: whether the reader normalizes each image, while it is in the processor's cache; if not, the caller
+            normalizes the batch.
     """
 
     normalizes = False
@@ -119,7 +120,7 @@ class BatchReader:
 
     def _transform(self, arrays: Arrays, step: BatchId) -> Arrays:
         images, labels = arrays.images, arrays.labels
-        # The spawn key separates this stream from those of samples (none) and orders (0).
+        # The spawn key separates this random stream from those of samples (no spawn key) and orders (0).
         random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
         for transform in self.batch_transforms:
             images, labels = transform(images, labels, random)
@@ -130,10 +131,10 @@ class _Stack:
     """The images of a batch of `count` samples, in one array.
 
     Args:
-        normalize: normalize the images that are not.
+        normalize: whether to normalize the images that are not normalized yet.
 
     Attributes:
-        images: the array; None before the first sample. Its first images are those of the samples.
+        images: the array, of which the first `length` images are those of the samples; None before the first sample.
         is_normalized: whether they are normalized.
     """
 

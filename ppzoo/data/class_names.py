@@ -67,7 +67,7 @@ class RelabeledFiles(RelabeledDataset):
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename or remove {it}") -> Dataset:
-    """Return `dataset` with the labels that its classes have in `classes`, those of the network.
+    """Return `dataset` with new labels: each is the index of the class in `classes`, the classes of the network.
 
     Not every class of the network needs to occur in the dataset.
 

@@ -54,11 +54,12 @@ class DatasetReport:
         broken: location of each image that cannot be decoded -> reason.
         unusual: unusual property -> locations of the images that have it; they can be used.
         duplicates: groups of locations with equal content.
-        conflicts: those groups that have different labels.
+        conflicts: those groups whose images have different labels.
         out_of_range: location of each image whose label is not below the number of classes -> label.
         histogram: number of images of each class, from class 0 on.
         sizes: (N, 2) widths and heights of the images that are not broken.
         digests: digest of the content -> location of the first image with that content.
+        classes: names of the classes; None if they are not known.
     """
 
     name: str
@@ -201,7 +202,7 @@ def _unusual_properties(source: bytes, path: str, width: int, height: int) -> li
             if image.getexif().get(ORIENTATION, 1) != 1:
                 found.append("rotated by EXIF")
     except PILLOW_ERRORS:
-        found.append("damaged parts in addition to the first frame")
+        found.append("damaged metadata, or damaged frames after the first")
     if min(width, height) < SMALL_SIDE:
         found.append(f"smaller than {SMALL_SIDE} pixels")
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):

@@ -16,11 +16,12 @@ from ppzoo.errors import ConfigError, count_text
 def assign_parts(labels: np.ndarray, groups: Sequence[Hashable], shares: Sequence[float], seed: int) -> np.ndarray:
     """Divide samples into parts of the given shares; each group is in one part, and classes are divided evenly.
 
-    The method is the greedy one of scikit-learn's `StratifiedGroupKFold`: group by group, the part is chosen that keeps
-    the classes most even. Unlike there, the largest groups come first (groups of one size in random order), and the
-    shares can differ: with f the fraction of a class's samples that a part has, the chosen part is the one whose sum of
-    f ** 2 over the classes, divided by its share, increases least (as in the Sainte-Lague method of dividing seats); of
-    several such parts, the one that has the fewest samples in relation to its share.
+    The method is the greedy one of scikit-learn's `StratifiedGroupKFold`: for each group in turn, it chooses the part
+    that keeps the classes most even. There are two differences: the largest groups come first (groups of equal size in
+    random order), and the parts can have different shares. Let f be the fraction of a class's samples that are in a
+    part: the chosen part is the one whose sum of f ** 2 over the classes, divided by its share, increases least (as in
+    the Sainte-Lague method of dividing seats). If this holds for several parts, the one with the fewest samples in
+    relation to its share is chosen.
 
     Returns:
         The number of the part (from 0) of each sample.
@@ -50,7 +51,7 @@ def assign_parts(labels: np.ndarray, groups: Sequence[Hashable], shares: Sequenc
 
 
 def groups_of_paths(paths: Sequence[str], pattern: str) -> list[str]:
-    """Return the first group of a regular expression in each path, wherever it matches.
+    """Return, for each path, the text that the first parentheses of a regular expression match anywhere in the path.
 
     Raises:
         ConfigError: the pattern is not a regular expression with a group, or does not match a path.

@@ -74,7 +74,7 @@ class FoldsFolder(NamedTuple):
     folds: int
 
     def lists(self, number: int) -> tuple[Path, Path]:
-        """Return the training and the validation list of a fold, which are numbered from 1."""
+        """Return the training and the validation list of fold `number`; folds are numbered from 1."""
         fold = self.folder / f"fold_{number}"
         return fold / TRAIN_LIST, fold / VAL_LIST
 
@@ -97,7 +97,7 @@ def write_folds(
 
     Args:
         folds: number of folds.
-        test_fraction: fraction of the images in the test list, which is in no fold.
+        test_fraction: fraction of the images that are put into the test list and into no fold.
         groups: the group of each image; all images of a group are in the same validation list or in the test list.
         overwrite: replace the lists of an earlier split.
         workers: number of threads that compare files; None: one per processor.
@@ -151,7 +151,7 @@ def read_folds(folder: Path) -> FoldsFolder:
     """Read the description of a folder that `write_folds` wrote.
 
     Raises:
-        ConfigError: the folder is none of these, or is not complete.
+        ConfigError: `write_folds` did not write the folder, or the folder is not complete.
     """
     file = folder / DESCRIPTION
     expected = f"expected the folder that `ppzoo data split --folds` wrote, got {str(folder)!r}"
@@ -201,7 +201,9 @@ def _require_full(
     """Check that no part is empty, and that enough images of each class are left for the folds."""
     sizes = np.bincount(parts, minlength=folds + 1)
     if test_fraction is not None and not sizes[0]:
-        raise ConfigError(f"--test: expected a fraction of at least one image or group, got {test_fraction:g}")
+        raise ConfigError(
+            f"--test: expected a fraction of at least one image or group, got {test_fraction:g}: use a larger fraction"
+        )
     if test_fraction is not None:
         used = np.unique(labels)
         in_folds = np.bincount(labels[parts > 0], minlength=len(names))
@@ -239,7 +241,7 @@ def _is_fold(path: Path) -> bool:
 def _write_lists(
     folder: Path, lines: Sequence[str], parts: np.ndarray, folds: int, classes: Sequence[str] | None, *, has_test: bool
 ) -> None:
-    """Write all lists, and remove those of an earlier split that are not replaced; the description goes first."""
+    """Remove the lists of an earlier split, its description first, and write all lists."""
     make_folder(folder)
     (folder / DESCRIPTION).unlink(missing_ok=True)
     for path in folder.iterdir():

@@ -1,8 +1,8 @@
 """The index of a dataset: paths and labels of up to tens of millions of files, in a few flat buffers.
 
-A Python list of 14 million strings takes gigabytes, and every forked worker copies it as soon as it changes reference
-counts. Here the text of the list is one block of bytes, with offset, length and label per sample in NumPy arrays, all
-of which forked workers share.
+A Python list of 14 million strings takes gigabytes. Every forked worker would copy it, because reading a string changes
+its reference count. Here the text of the list is one block of bytes, with offset, length and label per sample in NumPy
+arrays; forked workers share all of these.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def index_paths(paths: Iterable[tuple[str, int]], skipped: Sequence[int] = ()) -
 
 
 def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str | None = None) -> PathIndex:
-    """Read a list file with one path and one label per line, separated by the line's last space (or `delimiter`).
+    """Read a list file with one path and one label per line, separated by the last space or tab (or `delimiter`).
 
     Blank lines, and spaces around the path, are ignored. LF and CRLF line ends and a byte-order mark are accepted.
 

@@ -1,4 +1,4 @@
-"""Checks of where a dataset finds its labels that read no images, for `ppzoo check`."""
+"""Checks, for `ppzoo check`, that a dataset can find its labels; no image is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ppzoo.data.transforms.sample_labels import require_label
 
 
 def check_transform_label(dataset: str, options: Mapping[str, Any], transforms: Sequence[object]) -> None:
-    """Check that one of the transforms sets the labels of a dataset whose labels transforms set.
+    """Check that a transform sets the labels, for a dataset whose labels are set by one of its transforms.
 
     Raises:
         ConfigError: none does.
@@ -39,7 +39,7 @@ def check_label_source(dataset: str, options: Mapping[str, Any]) -> None:
     """Check the header of a table of labels, or the labels in the first shard; files that do not exist are ignored.
 
     Raises:
-        DataError: the table lacks a column, or a record the key of its label.
+        DataError: the table lacks a column, or a JSON record lacks the key of its label.
     """
     kind, table, folder = DATASETS[dataset], options.get("cls_label_path"), options.get("image_root")
     if isinstance(table, str) and is_table(table) and os.path.isfile(table) and not options.get("delimiter"):

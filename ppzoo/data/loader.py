@@ -34,7 +34,7 @@ class Loader:
     """Iterates over the batches of a dataset, epoch by epoch.
 
     The batches do not depend on the number of workers. Workers start with the first epoch and serve the later ones;
-    they end with `close`, with the loader, or when an epoch is abandoned before its end.
+    they end when `close` is called, when the loader is deleted, or when an epoch is abandoned before its end.
 
     Args:
         num_workers: number of processes that read; 0: the calling process reads.
@@ -88,7 +88,8 @@ class Loader:
         """Yield the epoch's batches from `start_step` on; None for a batch of which no sample could be read.
 
         Raises:
-            DataError: a sample cannot be read or transformed, in this process or a worker; or too many cannot.
+            DataError: a sample cannot be read or transformed, in this process or a worker; or more than
+                `max_bad_fraction` of the samples were skipped.
             TrainingError: a worker process died.
         """
         if self.samples.transforms.decodes:

@@ -15,8 +15,8 @@ from ppzoo.errors import DataError
 def find_shared_images(first: Dataset, second: Dataset, *, max_bytes: int) -> list[tuple[int, int]] | None:
     """Return (index in `first`, index in `second`) of images with equal content, in the order of `second`.
 
-    Of image files, only those are read whose size in bytes occurs in both datasets. For each image of `second`, the
-    first equal one of `first` is returned. Images that cannot be read are ignored.
+    Image files are only read if their size in bytes occurs in both datasets. An image of `second` is paired with the
+    first equal image of `first`. Images that cannot be read are ignored.
 
     Args:
         max_bytes: if more bytes would have to be read, None is returned.

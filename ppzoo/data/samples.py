@@ -19,15 +19,16 @@ from ppzoo.data.transforms.sample_labels import LabelingGenerator, require_label
 from ppzoo.errors import DataError
 
 Key = tuple[int, ...]
-"""Epoch and index of a sample; then the number of its copy, if not 0, where a sampler repeats samples in an epoch; then
-the number of its image size, where a sampler chooses one."""
+"""Epoch and index of a sample; then the number of its copy if a sampler repeats samples (omitted for copy 0, unless a
+size follows); then the number of its image size if a sampler chooses one."""
 SIZE = 3  # position of the image size in a key
 
 
 @dataclass(slots=True)
 class Sample:
-    """image: C x H x W, C-contiguous, float32 (float16 if the transforms make that); index: int64.
+    """A transformed image and its label.
 
+    image: C x H x W, C-contiguous, float32 (float16 if the transforms return that); index: int64.
     label: int64; float32 with one value per class if an image can have several labels.
     normalized: False if `image` is H x W x C bytes that are still to be normalized (`Samples.normalize`).
     mirrored: whether these bytes are still to be mirrored horizontally.
@@ -46,8 +47,8 @@ class Samples:
     Args:
         transforms: applied to each image; a result of H x W x C is transposed.
         seed: seeds, with epoch and index, the random transforms.
-        cache: the same images after the first of the same transforms; the samples are bit-identical with it.
-        sized: the transforms for each image size that a sampler can choose; without a cache.
+        cache: the images of `dataset` after the first of `transforms`; samples are bit-identical with and without it.
+        sized: the transforms for each image size that a sampler can choose; not with a cache.
     """
 
     def __init__(
@@ -77,15 +78,15 @@ class Samples:
         return replace(sample, image=self.normalize(sample.image[np.newaxis])[0], normalized=True)
 
     def generators(self, keys: Sequence[Key]) -> list[np.random.Generator]:
-        """Return the generators of some samples: created one after the other, they take a quarter of the time."""
+        """Return the random generators of samples; creating them together is four times as fast as one by one."""
         create = np.random.default_rng if self.transform_label is None else LabelingGenerator
         return [create((self.seed, *key)) for key in keys]
 
     def read(self, key: Key) -> Sample:
-        """The sample but for the normalization, where that is the last transform: a quarter of the bytes.
+        """Return the sample; if the last transform is the normalization, the image is not normalized yet (uint8).
 
         Raises:
-            DataError: as above.
+            DataError: see `__getitem__`.
         """
         sample = self.read_unmirrored(key, self.generators([key])[0])
         if sample.mirrored:
@@ -93,13 +94,13 @@ class Samples:
         return sample
 
     def read_unmirrored(self, key: Key, random: np.random.Generator) -> Sample:
-        """The sample that `read` returns, before it is mirrored, where that is the transform before the normalization.
+        """Return what `read` returns, but not mirrored yet if the transform before the normalization mirrors images.
 
         Args:
             random: the generator of the sample.
 
         Raises:
-            DataError: as above.
+            DataError: see `__getitem__`.
         """
         index = key[1]
         source, label = self.dataset[index] if self.cache is None else self.cache[index]
@@ -118,7 +119,7 @@ class Samples:
         return self.transforms.last.batch(images)
 
     def write_normalized(self, image: np.ndarray, batch: np.ndarray, position: int, mirrored: bool = False) -> None:
-        """Normalize, and mirror or not, H x W x C bytes into a position of a batch of N x C x H x W."""
+        """Normalize an H x W x C uint8 image, mirrored horizontally or not, into `batch[position]` (C x H x W)."""
         assert self.transforms.last is not None
         part = batch[position : position + 1]
         self.transforms.last.write(image[np.newaxis], part, batch.nbytes, mirrored=mirrored)

@@ -98,7 +98,7 @@ def write_split(
     Without class names there is no `label_list.txt`.
 
     Raises:
-        DataError: names of files that a list cannot hold; or no class has two different images.
+        DataError: file names that a list cannot contain, or no class has two different images.
     """
     paths = [require_listable(data.index.path(index)) for index in range(len(data))]
     duplicates = find_copies(data, workers=workers)
@@ -169,8 +169,8 @@ def require_listable(path: str) -> str:
         raise DataError(f"expected a UTF-8 file name, as list files are UTF-8, got {path!r}: rename the file")
     if path != path.strip(" \t\r") or "\n" in path:
         raise DataError(
-            "expected a file name without leading or trailing spaces and line ends, which list files cannot contain, "
-            f"got {path!r}: rename the file"
+            "expected a file name without leading or trailing spaces and without line ends, which list files cannot"
+            f" contain, got {path!r}: rename the file"
         )
     return path
 

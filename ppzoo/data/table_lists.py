@@ -22,7 +22,7 @@ CSV, PARQUET = ".csv", ".parquet"
 PATH_COLUMNS = ("path", "image", "file", "image_path", "file_path", "filename", "file_name")
 LABEL_COLUMNS = ("label", "class", "label_id", "class_id", "class_name")
 MAX_SHOWN_COLUMNS = 10
-FIXES_WITHOUT_CONFIG = {  # of messages about lists and images; see `ppzoo.errors.errors_with_fixes`
+FIXES_WITHOUT_CONFIG = {  # pattern of a fix in messages about lists and images -> the fix without a configuration
     r"set dataset\.(path|label)_column": "rename the column",
     r"set dataset\.delimiter to '.'": "save the list as .csv with the header 'path,label'",
     r": correct dataset\.cls_label_path": "",
@@ -39,7 +39,7 @@ class ListTable:
 
     Attributes:
         file: the table, for messages.
-        index: the paths, with labels of 0.
+        index: the paths; its labels are all 0.
         columns: names of the columns of labels.
         values: one tuple of texts per image, with one text per column of labels.
     """
@@ -205,7 +205,7 @@ def _collect(file: str, rows: Iterator[tuple[int, list[str]]], columns: list[str
 
 
 def _choose(file: str, header: Sequence[str], name: str | None, defaults: Sequence[str], option: str, what: str) -> str:
-    """Return the name of a column: `name`, or the first of `defaults`, in any case, that exists."""
+    """Return the name of a column: `name`, or the first of `defaults` that exists, in upper or lower case."""
     by_name = {column.lower(): column for column in reversed(header)}
     found = next((by_name[default] for default in defaults if default in by_name), None) if name is None else name
     if found is None or found not in header:

@@ -29,7 +29,7 @@ class _LabelSampler(DistributedBatchSampler):
         pad: must be True, since not all samples occur.
 
     Raises:
-        ConfigError: `shuffle` is False, the samples have several labels each, or evaluation.
+        ConfigError: `shuffle` is False, the samples have several labels each, or the data is for evaluation.
     """
 
     for_evaluation = False
@@ -135,7 +135,7 @@ class RepeatedAugSampler(DistributedBatchSampler):
         selected_round: the samples of an epoch are rounded down to a multiple of this; 0: do not round.
 
     Raises:
-        ConfigError: an option out of its range, evaluation, or no sample remains.
+        ConfigError: an option out of its range, data for evaluation, or no sample remains.
     """
 
     for_evaluation = False
@@ -179,7 +179,7 @@ class RepeatedAugSampler(DistributedBatchSampler):
 class MultiScaleSampler(DistributedBatchSampler):
     """Every sample once per epoch, in batches whose image size changes, as PaddleClas trains PPLCNetV2.
 
-    The batches of an epoch take the sizes equally often, in random order, which is the same on all processes. All
+    The batches of an epoch use the sizes about equally often, in a random order that is the same on all processes. All
     batches have about as many pixels as those of the first size. The samples that remain after the last full step make
     one shorter step, as in `DistributedBatchSampler`.
 
@@ -195,7 +195,7 @@ class MultiScaleSampler(DistributedBatchSampler):
         sizes: the rounded `scales`.
 
     Raises:
-        ConfigError: an option out of its range, evaluation, or `drop_last` leaves no step.
+        ConfigError: an option out of its range, data for evaluation, or `drop_last` leaves no step.
     """
 
     for_evaluation = False
@@ -248,6 +248,6 @@ class MultiScaleSampler(DistributedBatchSampler):
 
     def _size_numbers(self, epoch: int) -> np.ndarray:
         """Return the number of the size of each full step."""
-        # The spawn key separates this stream from those of samples (none), orders (0) and batch transforms (1).
+        # The spawn key separates this random stream from those of samples (none), orders (0) and batch transforms (1).
         random = np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(2,)))
         return random.permutation(np.repeat(np.arange(len(self.sizes)), self.size_counts))

@@ -1,4 +1,4 @@
-"""Worker processes that read batches. They are kept for all epochs; the death of a process is detected at once.
+"""Worker processes that read batches. They are kept for all epochs; the death of a process is detected immediately.
 
 On Linux they are forked, so that they share the index of millions of samples without copying it. Elsewhere (macOS,
 Windows) they are spawned: they receive dataset and transforms pickled, and return batches through pipes.
@@ -212,7 +212,7 @@ def _close(workers: list[_Worker], buffers: list[SharedArrays], parent: int) -> 
 
 
 def _trim_heap() -> None:
-    """Return memory that glibc has freed but kept to the system: after a fork, reusing it would copy it."""
+    """Return to the system the memory that glibc has freed but kept: after a fork, reusing it would copy it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -246,7 +246,7 @@ def _run_worker(payload: BatchReader | bytes, connection: Connection, buffers: l
 
 
 def _read(reader: BatchReader, request: BatchRequest, buffer: SharedArrays | None) -> Any:
-    """Return a batch (where there is shared memory, the layout of its arrays there), or the text of an error."""
+    """Return a batch (with shared memory, the layout of its arrays instead of the arrays), or the text of an error."""
     try:
         if buffer is None:
             return reader(request)

@@ -75,7 +75,7 @@ class Metric:
 
 
 class ScoreMetric(Metric):
-    """A metric that needs the scores (N x C) and labels (N x C) of all samples; its state grows with the data."""
+    """A metric that needs the scores and labels of all samples; its state grows with the data."""
 
     def __init__(self) -> None:
         super().__init__()

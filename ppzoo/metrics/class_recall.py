@@ -1,4 +1,4 @@
-"""Recall and confusion of classes, which are counted in evaluations without being one of their metrics."""
+"""Recall and confusion of classes, which are counted during evaluations although they are not among the metrics."""
 
 from __future__ import annotations
 

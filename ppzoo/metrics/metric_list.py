@@ -18,7 +18,8 @@ class MetricList(Metric):
 
     Args:
         metrics: the metrics.
-        network: of the output of several networks, metrics of one network get that of the network with this name.
+        network: if the output is that of several networks: the name of the network whose output is used for metrics of
+            one network.
     """
 
     def __init__(self, metrics: Sequence[Metric], *, network: str | None = None) -> None:

@@ -70,7 +70,7 @@ class AccuracyScore(Metric):
 
 @METRICS.register
 class MultiLabelMAP(ScoreMetric):
-    """Mean average precision over the classes that have a positive label; samples with an unknown label are ignored.
+    """Mean average precision over the classes that have a positive label; unknown labels are ignored.
 
     Args:
         map_type: "integral": precision summed over the steps of recall; "11point": mean of the highest precision at a

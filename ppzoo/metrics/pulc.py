@@ -1,4 +1,4 @@
-"""Metrics of PaddleClas's PULC configurations: attributes of people, vehicles and tables; true positives at a rate."""
+"""Metrics of PaddleClas's PULC configurations: attributes of people, vehicles and tables; true positive rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, binary_labels, clas
 
 @METRICS.register
 class ATTRMetric(Metric):
-    """Mean accuracy `ma` of the labels, and means over labels and over images of accuracy, precision, recall and F1.
+    """Mean accuracy (`ma`), recall and F1 over labels, and mean accuracy, precision, recall and F1 over images.
 
     Deng, Luo, Loy, Tang: "Pedestrian Attribute Recognition At Far Distance", ACM Multimedia 2014 (ma); Li, Zhang, Chen,
     Ling, Huang: "A Richly Annotated Dataset for Pedestrian Attribute Recognition", 2016, arXiv:1603.07054 (images).
@@ -23,8 +23,8 @@ class ATTRMetric(Metric):
     mean recall of all labels.
 
     Args:
-        threshold: a label is predicted if its probability is above it. (PaddleClas compares the score before the
-            sigmoid with it, so its 0.5 is a probability of 0.62.)
+        threshold: a label is predicted if its probability is above this. (PaddleClas compares the threshold with the
+            score before the sigmoid, where 0.5 is a probability of 0.62.)
     """
 
     label_kind = "multi"
@@ -82,7 +82,7 @@ class ATTRMetric(Metric):
 
 @METRICS.register
 class TprAtFpr(ScoreMetric):
-    """Of two classes: the highest true positive rate at a false positive rate of at most `max_fpr`.
+    """Highest true positive rate of a network of two classes at a false positive rate of at most `max_fpr`.
 
     An image counts as positive if the probability of class 1 is above a threshold; `threshold` is the one that reaches
     the rate. All thresholds are tried; PaddleClas tries 10000, so its rate can be slightly lower. There is no value

@@ -187,7 +187,7 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         (["check", "-c", "nowhere.yaml"], "-c: no configuration file nowhere.yaml; `ppzoo configs` lists all names"),
         (
             ["infer", "exported", "photos", "--output", "model.onnx/x.csv"],
-            "--output: expected a file in a folder, got model.onnx/x.csv: {cwd}/model.onnx is no folder",
+            "--output: expected a file in a folder, got model.onnx/x.csv: {cwd}/model.onnx is not a folder",
         ),
         (
             ["infer", "exported", "photos", "--output", "x.csv", "--sort-into", "photos/sub"],

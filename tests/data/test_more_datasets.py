@@ -297,9 +297,9 @@ def test_shards_are_read_in_order_wherever_their_labels_are(tmp_path, kind):
         ([("1.jpg", b"x"), ("1.cls", b"1"), ("1.cls", b"2")], "occurs twice"),
         ([("/etc/1.jpg", b"x"), ("1.cls", b"1")], "outside of the shard"),
         ([("a/../../1.jpg", b"x"), ("1.cls", b"1")], "outside of the shard"),
-        ([("1.jpg", (tarfile.SYMTYPE, "/etc/passwd")), ("1.cls", b"1")], ": a link"),
-        ([("1.jpg", (tarfile.LNKTYPE, "2.jpg")), ("1.cls", b"1")], ": a link"),
-        ([("1.jpg", (tarfile.CHRTYPE, "")), ("1.cls", b"1")], ": a link"),
+        ([("1.jpg", (tarfile.SYMTYPE, "/etc/passwd")), ("1.cls", b"1")], "which is a link"),
+        ([("1.jpg", (tarfile.LNKTYPE, "2.jpg")), ("1.cls", b"1")], "which is a link"),
+        ([("1.jpg", (tarfile.CHRTYPE, "")), ("1.cls", b"1")], "which is a link"),
         ([("notes.txt", b"x")], "have no images"),
     ],
 )

@@ -12,7 +12,7 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class FmixOperator:
-    """Mix each image of a batch with another one by one mask, whose mean is beta-distributed.
+    """Mix each image of a batch with another one, by one mask for the batch; the mean of the mask is beta-distributed.
 
     Harris et al.: "FMix: Enhancing Mixed Sample Data Augmentation", arXiv:2002.12047.
 
@@ -20,7 +20,8 @@ class FmixOperator:
         class_num: number of classes.
         alpha: parameter of the beta distribution.
         decay_power: the spectrum of the noise is divided by the frequency to this power.
-        max_soft: fraction of the area, up to 0.5, on either side of the outline over which the mask runs from 1 to 0.
+        max_soft: width of the mask's soft edge: on either side of the outline, the mask falls from 1 to 0 over this
+            fraction of the area (at most 0.5).
         reformulate: draw the mean from Beta(alpha + 1, alpha) instead of Beta(alpha, alpha).
 
     Raises:

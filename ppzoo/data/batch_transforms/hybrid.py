@@ -13,7 +13,7 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class MixupCutmixHybrid:
-    """Mix the first image of a batch with the last, the second with the last but one, and so on.
+    """Mix the first image of a batch with the last, the second with the last but one, and so on, by mixup or CutMix.
 
     (PaddleClas's modes "pair" and "elem" mix the labels of CutMix but not its images.)
 
@@ -24,7 +24,7 @@ class MixupCutmixHybrid:
         cutmix_minmax: [lowest, highest] side of CutMix's rectangle, as fractions of the image's side; replaces
             `cutmix_alpha`.
         prob: probability of mixing.
-        switch_prob: probability of CutMix if both are used.
+        switch_prob: probability of CutMix if both mixup and CutMix are used.
         mode: draw one mixing ratio and one rectangle per "batch", "pair" or image ("elem").
         correct_lam: mix labels by the area of the rectangle after clipping at the edge.
         label_smoothing: smoothing of the labels that are mixed.
@@ -91,7 +91,7 @@ class MixupCutmixHybrid:
         return [[index] for index in range(count)]
 
     def _mix(self, mixed: np.ndarray, images: np.ndarray, members: list[int], random: np.random.Generator) -> float:
-        """Mix some images with their counterparts; return the fraction of the images that remains."""
+        """Mix some images with their counterparts; return the fraction of each image that remains."""
         opposite = [len(images) - 1 - member for member in members]
         cuts = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or random.random() < self.switch_prob)
         alpha = self.cutmix_alpha if cuts else self.mixup_alpha

@@ -37,7 +37,7 @@ class MixupOperator:
 
 @BATCH_TRANSFORMS.register
 class CutmixOperator:
-    """Replace a rectangle of each image by that of another one; its fraction of the area is beta-distributed.
+    """Replace a rectangle of each image by that rectangle of another image; its share of the area is beta-distributed.
 
     Yun et al.: "CutMix: Regularization Strategy to Train Strong Classifiers", arXiv:1905.04899. The rectangle is
     clipped at the edge, and labels are mixed by its area after clipping.
@@ -62,7 +62,7 @@ class CutmixOperator:
 
 
 def draw_box(height: int, width: int, share: float, random: np.random.Generator) -> tuple[slice, slice]:
-    """Return rows and columns of a box around a random pixel: (1 - share) of the area, before clipping at the edge."""
+    """Return rows and columns of a box around a random pixel; before clipping it has (1 - share) of the area."""
     root = math.sqrt(1 - share)
     rows, columns = (_clipped(int(random.integers(side)), int(side * root) // 2, side) for side in (height, width))
     return rows, columns

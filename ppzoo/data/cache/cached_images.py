@@ -20,7 +20,7 @@ from ppzoo.errors import ConfigError, DataError
 logger = logging.getLogger("ppzoo")
 
 CacheKind = Literal["memory", "disk"]
-FORM = 1  # raised when the same transforms give other pixels than in an earlier version
+PIXELS_VERSION = 1  # increased when a version of ppzoo changes the results of transforms
 CLOCK_TICK_NS = 100_000_000  # two changes of a file within this time can have the same time stamp
 
 
@@ -28,7 +28,7 @@ class Store(Protocol):
     """Where images are cached.
 
     Attributes:
-        place: for messages.
+        place: "memory" or a folder, for messages.
     """
 
     place: str
@@ -45,7 +45,8 @@ class Store(Protocol):
 class CachedImages:
     """The images of a dataset after the transforms before the first random one, which are applied once per image.
 
-    An image is decoded again if its file has another size or time of modification or change than when it was stored.
+    An image is decoded again if the size, the modification time or the change time of its file differs from when it
+    was stored.
 
     Args:
         kind: "memory" or "disk".
@@ -104,7 +105,7 @@ class CachedImages:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
 
     def report(self) -> None:
-        """Log, once, how many images are stored, and why no more are."""
+        """Log how many images are stored if the number has changed; once, log why no more images are stored."""
         count, reason = self.store.count(), self.store.stop_reason()
         if reason is not None and not self.is_stopped:
             self.is_stopped = True
@@ -118,8 +119,8 @@ class CachedImages:
 
 
 def transforms_key(transforms: list[Transform]) -> str:
-    """Return a text that is equal for transforms with equal results: the types, all values in them, the decoders."""
-    facts = [FORM, cv2.__version__, pillow_version, *map(_facts, transforms)]
+    """Return a digest of what the results of transforms depend on: types and values of the transforms, and decoders."""
+    facts = [PIXELS_VERSION, cv2.__version__, pillow_version, *map(_facts, transforms)]
     return hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Decoded images on the disk, one file per image, for several runs and processes.
 
-A file is written under a temporary name and renamed. It is not flushed to the disk, which would take longer than
-decoding: after a power failure it can be damaged, which its digest shows when a run first reads it. A damaged file is
-written again.
+A file is written under a temporary name and renamed. It is not flushed to the disk, because that would take longer than
+decoding. Files can therefore be damaged after a power failure; when a run first reads a file, it checks the digest, and
+writes a damaged file again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ppzoo.host import cache_home
 from ppzoo.trusted_paths import find_untrusted_path
 
 MIN_FREE_BYTES = 1 << 30  # stay free on the disk
-ABANDONED_SECONDS = 3600  # after which a temporary file is that of a process that ended
+ABANDONED_SECONDS = 3600  # a temporary file that is older was left by a process that was killed
 TEMPORARY = "temporary"
 
 
@@ -34,7 +34,7 @@ class DiskCache:
     """Stores images by the path of their file, below `$PPZOO_HOME/images`.
 
     Args:
-        key: of the transforms that were applied; images of different keys are stored separately.
+        key: key of the transforms that were applied (`transforms_key`); images of different keys are stored separately.
         count: number of images of the dataset.
 
     Raises:
@@ -58,7 +58,7 @@ class DiskCache:
         self.stored, self.problem = SharedVector(count, "uint8"), Problem()  # stored: 1 once written or verified
 
     def get(self, index: int, version: SourceVersion) -> np.ndarray | None:
-        """Return the image of a version of its source; None if it is not stored or damaged."""
+        """Return the image of a version of its source; None if it is not stored, or is damaged."""
         try:
             data = _read(self._path(version))
         except OSError:  # missing, or a bad sector: the image is decoded and stored again
@@ -98,7 +98,7 @@ class DiskCache:
         return self.problem.describe("less than 1 GiB would stay free on the disk") if self.problem else None
 
     def _path(self, version: SourceVersion) -> str:
-        """Return the file of an image; it does not depend on the version of the source, so that it is replaced."""
+        """Return the path of an image; a new version of its source has the same path, and replaces the old one."""
         source = f"{version.offset} {version.path}".encode(errors="surrogateescape")
         name = hashlib.blake2b(source, digest_size=16).hexdigest()
         return f"{self.place}{os.sep}{name[:2]}{os.sep}{name[2:]}"

@@ -1,4 +1,4 @@
-"""The form of a cached image: a header that names its source and its shape, then its pixels."""
+"""The format of a cached image: a header with its shape and digests of its source and its pixels, then the pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded images in memory that a process shares with its forked workers; it is freed when the last of them ends."""
+"""Decoded images in memory that a process shares with its forked workers; it is freed when the last process ends."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NO_CONTENT = b"\0" * 16
 class MemoryCache:
     """Stores images by their index.
 
-    Images are appended to one block of memory, of which the system only allocates what is written. `offsets` has the
-    position of each image in it, written after the image itself; 0 if there is none.
+    Images are appended to one block of memory; the system only allocates the part that is written. `offsets` has the
+    position of each image in this block, or 0 if the image is not stored, and is set after the image is written.
 
     Args:
         count: number of images of the dataset.
@@ -51,7 +51,7 @@ class MemoryCache:
         self.capacity = (available or UNKNOWN_MEMORY_BYTES) if capacity is None else capacity
         self.memory = _reserve(self.capacity)
         self.offsets, self.end, self.problem = SharedVector(count), SharedVector(1), Problem()
-        self.end.values[0] = HEADER_BYTES  # 0 is no offset
+        self.end.values[0] = HEADER_BYTES  # an offset of 0 means that an image is not stored
         self.lock = _SharedLock()
 
     def __reduce__(self) -> NoReturn:

@@ -40,6 +40,6 @@ class Problem:
         self.code.values[0] = LIMIT_REACHED if error is None else error.errno or errno.EIO
 
     def describe(self, limit: str) -> str:
-        """Return the reason; `limit` is that of a limit that was reached."""
+        """Return why images cannot be stored any more; `limit` is the reason if a limit was reached."""
         code = int(self.code.values[0])
         return limit if code == LIMIT_REACHED else os.strerror(code)

@@ -1,7 +1,7 @@
 """Compile the C++ files of this folder once per machine, and load them.
 
-The library is `$PPZOO_HOME/input/KEY/ppzoo_input.so`, handled as that of the native operators. It uses the
-libjpeg-turbo of Pillow's wheel; the Pillow of a Linux distribution contains none.
+The library is `$PPZOO_HOME/input/KEY/ppzoo_input.so`, which is handled like the library of the native operators. It
+uses the libjpeg-turbo of Pillow's wheel; the Pillow of a Linux distribution contains none.
 """
 
 from __future__ import annotations
@@ -46,9 +46,12 @@ class UnavailableError(Exception):
 
 
 class _State:
-    """The library of this process, or None; `is_searched` once it is known whether it has been compiled before.
+    """The state of the library in this process.
 
-    `is_final`: it cannot be compiled either.
+    Attributes:
+        library: the loaded library; None if it is not loaded.
+        is_searched: whether a library that was compiled before has been looked for.
+        is_final: whether the library is known to be unavailable, so that compiling it is not tried.
     """
 
     library: ctypes.CDLL | None = None

@@ -20,8 +20,8 @@ def normalize(
 ) -> bool:
     """Write (images * scale - mean) / std to `result`; return False if the compiled code is not available.
 
-    For most values of `std` it is bit-identical to NumPy, and within half a unit in the last place else: compare it for
-    all 256 bytes.
+    For most values of `std` the result is bit-identical to NumPy's; for the others it can differ in the last place.
+    Callers therefore compare the results for all 256 byte values.
 
     Args:
         images: N x H x W x 3 uint8.

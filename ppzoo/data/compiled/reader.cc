@@ -1,7 +1,7 @@
 // Decodes a rectangle of a JPEG with the libjpeg-turbo of Pillow's wheel, which has no header files.
 //
 // The structures below are the beginnings of libjpeg's, of its binary interface 6.2, which has not changed since 1998.
-// libjpeg checks version and size of the structure, and fails if they are others.
+// libjpeg compares its version and the size of its structure with ours, and fails if they differ.
 
 #include <algorithm>
 #include <csetjmp>
@@ -137,7 +137,7 @@ class ResizedRows : public Rows {
   std::vector<unsigned char> rows_;
 };
 
-// Decodes a part. Returns whether it did without any warning. Other files than YCbCr of that size are not decoded.
+// Decodes a part. Returns false after an error or a warning, and for files that are not YCbCr or have another size.
 bool decode(const unsigned char* data, unsigned long bytes, const Part& part, Rows& rows) {
   if (part.left >= part.right || part.right > part.width) return false;
   if (part.top >= part.bottom || part.bottom > part.height) return false;

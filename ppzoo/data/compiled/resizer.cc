@@ -81,8 +81,8 @@ bool Resizer::make_steps(const Axis& axis) {
   return true;
 }
 
-// Makes the lane of the values from `value` on; after the last value it repeats that. Returns false if the input bytes
-// are too far from each other.
+// Makes the lane of the values from `value` on; after the last value, it repeats the last one. Returns false if the
+// input bytes are too far from each other.
 bool Resizer::make_lane(const std::vector<Sample>& columns, const Axis& axis, std::size_t value, Step& step,
                         int lane) const {
   const auto at = [&](std::size_t wanted) { return wanted < values_ ? wanted : values_ - 1; };

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-// One axis of a resizing. Of the result of resizing the pixels `origin` to `origin + length`, it computes the pixels
-// `first` to `first + count`, from pixels within [begin, end). `scale`: input pixels per output pixel.
+// One axis of a resizing. OpenCV would resize the pixels [origin, origin + length); of its result, the pixels
+// [first, first + count) are computed, from pixels in [begin, end). `scale`: input pixels per output pixel.
 struct Axis {
   double scale;
   int origin, length, first, count, begin, end;

@@ -20,9 +20,9 @@ class Axis(NamedTuple):
 
     Attributes:
         scale: input pixels per output pixel.
-        origin, length: the input that OpenCV would get.
-        first, outputs: the part of its output that is computed.
-        begin, end: the part of its input that can be read.
+        origin, length: first pixel and number of pixels of the input that OpenCV would get.
+        first, outputs: first pixel and number of pixels of the part of OpenCV's output that is computed.
+        begin, end: the input pixels that can be read, from `begin` to before `end`.
     """
 
     scale: float
@@ -76,7 +76,7 @@ def exact_library() -> ctypes.CDLL | None:
 
 @lru_cache(maxsize=1)
 def _equals_opencv(library: ctypes.CDLL) -> bool:
-    """Return whether both give the same pixels: larger, smaller and narrower images, by size and by factors."""
+    """Return whether the compiled code and OpenCV give the same pixels for enlarged, reduced and narrowed images."""
     noise = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
     for width, height in ((64, 64), (224, 31), (50, 150), (101, 75)):
         expected = cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)

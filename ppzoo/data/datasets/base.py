@@ -44,7 +44,8 @@ class SourceVersion(NamedTuple):
         path: absolute path of the file.
         offset: position of the image in the file.
         size: of the image in bytes.
-        modified_ns, changed_ns: when content, and content or metadata, changed last; in nanoseconds.
+        modified_ns, changed_ns: when the content changed last, and when the content or the metadata (such as the
+            permissions) changed last, in nanoseconds.
     """
 
     path: str
@@ -55,7 +56,7 @@ class SourceVersion(NamedTuple):
 
 
 def file_version(path: str, offset: int = 0, size: int | None = None) -> SourceVersion:
-    """Return the version of an image in a file; by default it is all of the file.
+    """Return the version of an image in a file; by default the image is the complete file.
 
     Raises:
         OSError: the file is missing.

@@ -20,8 +20,8 @@ class CustomLabelDataset(ImageFiles):
     """Images of a list of paths; the label of an image is what one of its random transforms did to it.
 
     With `label_key: blur_image` and `BlurImage` in the transforms, a network learns whether an image is blurred, and
-    with `random_rot90_orientation` and `RandomRot90`, by how many quarter turns it is rotated. `labels` contains the
-    classes in turn: the class of a sample is only known after its transforms.
+    with `random_rot90_orientation` and `RandomRot90`, by how many quarter turns it is rotated. The attribute `labels`
+    contains placeholders (the classes in turn), because the class of a sample is only known after its transforms.
 
     Args:
         image_root: folder that the paths in the list are relative to.
@@ -31,7 +31,7 @@ class CustomLabelDataset(ImageFiles):
         class_num: number of classes of the network; None: not checked.
 
     Attributes:
-        transform_label: which of the labels that transforms set is the label of a sample.
+        transform_label: `label_key`, the key under which a transform sets the label of a sample.
 
     Raises:
         ConfigError: an unknown `label_key`, or another number of classes.

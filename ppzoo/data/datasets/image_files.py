@@ -32,8 +32,8 @@ from ppzoo.files import PathText, is_utf8, read_plain_file
 def iter_images(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
     """Yield the paths of the image files at any depth below a folder, sorted by name.
 
-    Image files have an extension of `IMAGE_SUFFIXES`, in either case. Hidden files and folders, whose names begin with
-    a dot, are skipped. Symbolic links to folders are not followed.
+    Image files have an extension of `IMAGE_SUFFIXES`, in upper or lower case. Hidden files and folders, whose names
+    begin with a dot, are skipped. Symbolic links to folders are not followed.
 
     Args:
         skipped: counts the skipped files that are not hidden, by extension.

@@ -46,8 +46,8 @@ class Entry(NamedTuple):
 class TarShards:
     """A folder of uncompressed `.tar` files with members `NAME.jpg` (or another image) and `NAME.cls` (the label).
 
-    This is the layout of WebDataset: members whose paths are equal up to the first dot of the file name are a sample.
-    Labels are class indices, or class names, which are numbered in sorted order. Shards are sorted by name,
+    This is the layout of WebDataset: members whose paths are equal up to the first dot of the file name belong to one
+    sample. Labels are class indices, or class names, which are numbered in sorted order. Shards are sorted by name,
     images in their order in the shard; members with other extensions, and those whose names begin with a dot, are
     skipped.
 
@@ -77,7 +77,7 @@ class TarShards:
         check_folder(image_root)
         self.label_member, self.label_key = label_member, label_key
         self.names: dict[str, int] = {}  # class name -> its number in the order of occurrence
-        self.first_label: tuple[str, bool] | None = None  # and whether it is a class index
+        self.first_label: tuple[str, bool] | None = None  # its text, and whether it is a class index
         self.shards = list_shards(image_root)
         locations: list[np.ndarray] = []
         self.index = index_paths(self._read(None if relabel else class_num, locations))
@@ -248,7 +248,8 @@ def _files(path: str, file: BinaryIO) -> Iterator[Header]:
         shown = repr(member.name[:120])
         if member.kind == OTHER or member.name.startswith("/") or ".." in member.name.split("/"):
             raise DataError(
-                f"{path}: expected regular files, got {shown}: a link, device, sparse file, or outside of the shard"
+                f"{path}: expected regular files, got {shown}, which is a link, device or sparse file, or has a path"
+                " outside of the shard: create the shard again without it"
             )
         if member.offset + member.size > length:
             raise DataError(f"{path}: the shard is truncated within {shown}: download or create it again")

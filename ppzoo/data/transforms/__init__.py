@@ -34,6 +34,7 @@ from ppzoo.data.transforms.padding import Pad
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
 from ppzoo.errors import ConfigError
 
+# Types, with their subtypes, that return uint8 for uint8 or encoded images.
 KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop)
 # Types (not subtypes) that map uint8 to uint8 and draw no random numbers.
 DETERMINISTIC = (DecodeImage, ResizeImage, CropImage, CropCorner, CropImageAtRatio, Pad)
@@ -92,10 +93,10 @@ class Compose:
         return pixels, self.mirror.draw(random)
 
     def split_at_random(self) -> tuple[Compose, Compose]:
-        """Return the transforms before the first random one, as far as their results are uint8, and those from it on.
+        """Return the transforms before the first random one, as long as their results are uint8, and the rest.
 
-        One after the other they give bit-identical results to this one. The first is empty if the list does not begin
-        with `DecodeImage`.
+        The two parts, applied one after the other, return results that are bit-identical to those of this object. The
+        first part is empty if the list does not begin with `DecodeImage`.
 
         Raises:
             ConfigError: `DecodeImage.reduced` depends on a random transform.
@@ -108,8 +109,8 @@ class Compose:
             )
             if decode.reduced is not None and count == 1:
                 raise ConfigError(
-                    "expected DecodeImage without reduced before a random transform, because the size"
-                    f" of decoding depends on it, got reduced {decode.reduced}: remove reduced or the cache"
+                    "expected DecodeImage without reduced before a random transform, because the decoded"
+                    f" size depends on that transform, got reduced {decode.reduced}: remove reduced or the cache"
                 )
         rest = Compose(self.given[count:])
         rest.channel_first = self.channel_first
@@ -122,7 +123,7 @@ class Compose:
 
     @property
     def leaves_pixels(self) -> bool:
-        """Whether `before_last` maps uint8 to uint8, and a call returns its normalization, transposed."""
+        """Whether only the normalization and a transposition follow the other transforms, which return uint8."""
         kept = all(isinstance(transform, KEEPING_BYTES) for transform in self.before)
         return kept and self.last is not None and len(self.transforms) == len(self.before) + 2
 

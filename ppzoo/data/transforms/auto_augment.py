@@ -10,8 +10,8 @@ from ppzoo.data.transforms.pixels import MAX_OPERATIONS, check_at_least, check_c
 from ppzoo.data.transforms.policies import IMAGENET, Step
 from ppzoo.data.transforms.registry import TRANSFORMS
 
-# Amount of an operation at magnitudes 0 and 9; of translations as a fraction of the side; the factor of a color
-# operation is 1 plus or minus the amount.
+# Amounts of each operation at magnitudes 0 and 9. Those of translations are fractions of the side; the factor of a
+# color operation is 1 plus or minus its amount.
 RANGES = {
     **dict.fromkeys(("ShearX", "ShearY"), (0.0, 0.3)),
     **dict.fromkeys(("TranslateX", "TranslateY"), (0.0, 150 / 331)),
@@ -73,7 +73,8 @@ class RandAugment:
     Args:
         num_layers: number of operations, drawn with replacement.
         magnitude: from 0 to 10.
-        fillcolor: value of the area that shears and translations leave uncovered, one per channel; gray by default.
+        fillcolor: value of the area that shears, translations and rotations leave uncovered, one per channel; gray by
+            default.
 
     Raises:
         ConfigError: an option out of its range.

@@ -17,15 +17,15 @@ LARGEST_KERNEL = 1000
 class BlurImage:
     """Blur images, with equal probability by motion blur or Gaussian blur.
 
-    The kernel sizes are odd, at least 5 and below a maximum, with equal probability. After motion blur the values are
-    stretched to [0, 255], those of normalized images to the range that they had before. (PaddleClas stretches these to
-    [0, 255], too, so that a network can recognize them without seeing the blur.) The label "blur_image" of
-    `CustomLabelDataset` is 1 for a blurred image, else 0.
+    The kernel sizes are odd, at least 5 and below a maximum, with equal probability. After motion blur, the values of
+    uint8 images are stretched to [0, 255], and those of normalized images to the range that they had before.
+    (PaddleClas stretches normalized images to [0, 255], too, so that a network can recognize motion blur by the range
+    alone.) The label "blur_image" of `CustomLabelDataset` is 1 for a blurred image, else 0.
 
     Args:
         ratio: probability of blurring.
         motion_max_ksize, gaussian_max_ksize: kernel sizes are below this number, which is at least 6.
-        motion_max_angle: largest angle of the motion in degrees.
+        motion_max_angle: the direction of the motion is within this many degrees of the diagonal (45 degrees).
 
     Raises:
         ConfigError: an option out of its range.
@@ -66,7 +66,7 @@ class BlurImage:
 def motion_blur(image: np.ndarray, side: int, degrees: int) -> np.ndarray:
     """Average along a line of `side` pixels, at `degrees` from the diagonal, and stretch the values.
 
-    They are stretched to [0, 255] if they are bytes, else to the range of the image.
+    They are stretched to [0, 255] if the image is uint8, else to the range that the image has before.
     """
     rotation = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1)
     blurred = cv2.filter2D(image, -1, cv2.warpAffine(np.eye(side), rotation, (side, side)) / side)

@@ -45,7 +45,7 @@ class ColorJitter:
         saturation: float | list[float] = 0.0,
         hue: float | list[float] = 0.0,
     ) -> None:
-        self.prob = check_at_least("ColorJitter.prob", prob, 0)  # PaddleClas's default is 2: always
+        self.prob = check_at_least("ColorJitter.prob", prob, 0)  # not limited to 1: PaddleClas's default is 2
         chosen: list[tuple[Callable[[Image.Image, float], Image.Image], tuple[float, float]]] = [
             (_brightness, _factors("brightness", brightness)),
             (_contrast, _factors("contrast", contrast)),
@@ -94,7 +94,7 @@ def _hue_shifts(value: float | list[float]) -> tuple[float, float]:
 
 @TRANSFORMS.register
 class RandomGrayscale:
-    """Convert images to gray at random; they keep three channels.
+    """Convert images to gray at random; the number of channels does not change.
 
     Args:
         p: probability of converting.

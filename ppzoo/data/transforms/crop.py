@@ -45,7 +45,7 @@ class CropImage:
 
 @TRANSFORMS.register
 class CropCorner:
-    """Crop a corner. Four corners, the center, and their mirror images are the ten-crop evaluation.
+    """Crop a corner. Ten-crop evaluation uses the four corners, the center, and the mirror images of these crops.
 
     Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, 4.1.
 
@@ -259,7 +259,7 @@ class ResizedWindow(NamedTuple):
 
 
 def fuse_resized_crops(transforms: Sequence[Transform]) -> list[Transform]:
-    """Replace each bilinear `ResizeImage` by OpenCV, and the `CropImage` after it, by one `ResizedCrop`."""
+    """Replace each `ResizeImage` that is bilinear (OpenCV) and the `CropImage` after it by one `ResizedCrop`."""
     fused: list[Transform] = []
     for transform in transforms:
         if isinstance(transform, CropImage) and fused and _is_bilinear(fused[-1]):
@@ -273,5 +273,5 @@ def _is_bilinear(transform: Transform) -> bool:
 
 
 def _input_pixels(output_pixels: int, scale: float, available: int) -> int:
-    """Return how many input pixels, `scale` for each output pixel, the first `output_pixels` depend on."""
+    """Return on how many input pixels the first `output_pixels` depend; `scale`: input pixels per output pixel."""
     return min(math.ceil(output_pixels * scale) + MARGIN, available)

@@ -85,8 +85,8 @@ class DecodeImage:
     maximum given by the file in PGM and PPM. Signed integers and integers of more than 16 bits have no defined white
     and are an error.
 
-    A decoded image (H x W x 3 or H x W x 1 uint8, RGB or gray) passes as if it had just been decoded, so one list of
-    transforms works for files and arrays.
+    A decoded image (H x W x 3 or H x W x 1 uint8, RGB or gray) is accepted as if it had just been decoded, so one list
+    of transforms works for files and arrays.
 
     Args:
         to_rgb: channels in the order red, green, blue; else blue, green, red.
@@ -95,7 +95,7 @@ class DecodeImage:
         backend: decoder: "cv2" applies the EXIF orientation, "pil" does not.
         channels: 3; 1: gray; 4: with the alpha channel, which is 255 if the file has none.
         reduced: decode JPEGs at 1/2, 1/4 or 1/8 of their size if the `RandCropImage` or `ResizeImage` that must follow
-            then still has at least this many input pixels per output pixel, in either direction. 1: never upsample
+            then still has at least this many input pixels per output pixel, in both directions. 1: never upsample
             what would have been downsampled; 0.5: faster, and less sharp. The pixels differ from those of full
             decoding. None: decode at full size.
 
@@ -138,19 +138,19 @@ class DecodeImage:
         return self._arrange(pixels)
 
     def decode_reduced(self, data: bytes, divisor: int) -> np.ndarray:
-        """Decode a JPEG whose header has been checked at 1 / `divisor` of its size, if the decoder can."""
+        """Decode a JPEG, whose header has been checked, at 1 / `divisor` of its size if the decoder supports it."""
         return self._arrange(_decode_cv2(data, divisor))
 
     def decode_window(
         self, data: bytes, header: JpegHeader, size: tuple[int, int], window: Window | ResizedWindow, divisor: int = 1
     ) -> np.ndarray | None:
-        """Return the window of a JPEG without decoding the parts that it does not need.
+        """Return what `window.of` returns for the decoded JPEG, decoding only the parts that it needs.
 
         Args:
-            size: width and height at 1 / `divisor` of the size.
+            size: width and height of the image when decoded at 1 / `divisor` of its size.
 
         Returns:
-            None if it has to be decoded completely.
+            None if the JPEG has to be decoded completely.
         """
         if (self.backend, self.channels, self.channel_first) != ("cv2", 3, False) or is_turned(data, header):
             return None
@@ -227,7 +227,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """Return width and height of an image, and of everything else in the file for which a decoder can allocate."""
+    """Return width and height of an image, and of everything else in it for which a decoder could allocate memory."""
     with open_image(data) as image:
         width, height = image.size
         if not (width and height):
@@ -303,10 +303,10 @@ def _to_8_bits(image: Image.Image) -> np.ndarray:
 
 
 class ReducedDecode:
-    """`DecodeImage` and the transform after it: draws the crop first, then decodes the JPEG as small as allowed.
+    """`DecodeImage` and the transform after it: draws the crop, then decodes the JPEG as small as `reduced` allows.
 
-    A JPEG stores blocks of 8 x 8 pixels as sums of cosines. Decoding without the higher frequencies gives blocks of
-    4, 2 or 1 pixels for less work. The crop is the one that would be drawn without it.
+    A JPEG stores blocks of 8 x 8 pixels as sums of cosines. Decoding without the higher frequencies returns blocks of
+    4 x 4, 2 x 2 or 1 x 1 pixels with less work. The crop is the one that would be drawn without `reduced`.
 
     Raises:
         ConfigError: the next transform is neither `RandCropImage` nor `ResizeImage`.

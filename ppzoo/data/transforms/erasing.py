@@ -35,10 +35,10 @@ class RandomErasing:
         sh: highest area, as a fraction of the image's.
         r1: lowest height / width; the highest is 1 / r1.
         mean: fill values, one per channel (mode "const").
-        attempt: number of rectangles to draw until one fits; if none does, the image is not changed.
+        attempt: largest number of rectangles to draw until one fits; if none fits, the image is not changed.
         use_log_aspect: draw the logarithm of the aspect ratio uniformly, not the ratio itself.
-        mode: fill: "const": `mean`; "rand": one normally distributed value per channel; "pixel": normal noise. The
-            latter two need normalized images.
+        mode: how to fill the rectangle: "const": with `mean`; "rand": with one normally distributed value per channel;
+            "pixel": with normal noise. "rand" and "pixel" need normalized images.
 
     Raises:
         ConfigError: an option out of its range.
@@ -136,8 +136,8 @@ class Cutout:
 class HideAndSeek:
     """Divide the image into squares of 16, 32, 44 or 56 pixels (or not at all) and set each to 0 with probability 1/2.
 
-    Singh, Lee: "Hide-and-Seek", arXiv:1704.04232. (PaddleClas reads height and width from the wrong axes of the
-    images in its own recipe.)
+    Singh, Lee: "Hide-and-Seek", arXiv:1704.04232. (PaddleClas, in its own recipe, takes height and width from the wrong
+    axes of the images.)
     """
 
     takes_channels_first = True
@@ -160,7 +160,7 @@ class GridMask:
     """Set a grid of stripes with random spacing, offset and angle to 0.
 
     Chen et al.: "GridMask Data Augmentation", arXiv:2001.04086. The probability is the same in all epochs.
-    (PaddleClas's increases with the epoch, but its epoch is never set, so that it changes no image.)
+    (PaddleClas's probability increases with the epoch, but PaddleClas never sets the epoch and so changes no image.)
 
     Args:
         d1, d2: the spacing of the stripes in pixels is at least d1 and below d2.

@@ -102,7 +102,7 @@ class NormalizeImage:
         return result
 
     def write(self, images: np.ndarray, result: np.ndarray, batch_bytes: int = 0, *, mirrored: bool = False) -> None:
-        """Write what `batch` returns to `result`, a C-contiguous part of a batch of `batch_bytes`.
+        """Normalize images as `batch` does, into `result`: a C-contiguous part of a batch of `batch_bytes` bytes.
 
         Args:
             mirrored: mirror the images horizontally.
@@ -116,7 +116,7 @@ class NormalizeImage:
             self._look_up(cv2.split(image), target)
 
     def _is_compiled(self) -> bool:
-        """Whether the compiled code gives the same results for every byte."""
+        """Whether the compiled code returns the same results as NumPy for every byte."""
         if self.equals_compiled is None and len(self.mean) == 3 and loaded_library() is not None:
             every_byte = np.tile(np.arange(256, dtype=np.uint8)[:, np.newaxis], (1, 1, 1, 3))
             found = np.empty((1, 3, 256, 1), np.float32)

@@ -22,7 +22,7 @@ class Pad:
         fill: value of a constant border: one number, or one per channel.
         padding_mode: "constant"; "edge" repeats the outermost pixels, "reflect" mirrors without them, "symmetric"
             mirrors with them.
-        backend: accepted for PaddleClas's configurations, without effect: both give the same pixels.
+        backend: accepted for PaddleClas's configurations, without effect: both backends give the same pixels.
 
     Raises:
         ConfigError: an option out of its range.

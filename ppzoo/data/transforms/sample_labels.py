@@ -33,10 +33,10 @@ def set_label(random: np.random.Generator, key: str, label: int) -> None:
 
 
 def require_label(key: str | None, transforms: Iterable[object], *, option: str = "dataset.label_key") -> None:
-    """Check that one of the transforms sets the label `key`, if there is one.
+    """Check that one of the transforms sets the label `key`; without a key, check nothing.
 
     Args:
-        option: what names the key, for messages.
+        option: the configuration key that `key` is the value of, for messages.
 
     Raises:
         ConfigError: none does.

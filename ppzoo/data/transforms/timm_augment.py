@@ -99,7 +99,7 @@ class Operator:
 class TimmAutoAugment:
     """An augmentation policy given by a string such as "rand-m9-mstd0.5-inc1".
 
-    The sections of the string are joined by "-"; the first is the policy:
+    The sections of the string are joined by "-"; the first is the policy. Defaults are in parentheses:
       rand: random operations, each applied with probability 1/2. m: magnitude (10); n: number of operations (2);
         mstd: standard deviation of the magnitude (0); inc1: effects increase with the magnitude; w0: weighted choice.
       augmix: a mixture of chains of operations (arXiv:1912.02781). m: magnitude (3); w: number of chains (3); d: length
