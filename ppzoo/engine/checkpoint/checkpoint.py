@@ -2,7 +2,7 @@
 
 A checkpoint consists of `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, `PREFIX.pdema` with averaged weights, and
 `PREFIX.manifest` (see `atomic_files`). `.pdparams` holds the trained weights and `.pdema` the averages. In a
-`best_model` whose averages are better than the trained weights, it is the other way round, and `.pdstates` has the
+`best_model` whose averages are better than the trained weights, these two files are exchanged, and `.pdstates` has the
 entry "averaged".
 """
 
