@@ -30,11 +30,11 @@ class GradScaler:
 
     Args:
         scale: the initial factor on the loss.
-        dynamic: whether it changes.
+        dynamic: whether the factor changes during training.
 
     Attributes:
-        good: steps since the last overflow or doubling.
-        skipped: steps skipped so far; `in_a_row` those since the last step that was not.
+        good: number of steps since the last overflow or doubling.
+        skipped: number of skipped steps; `in_a_row`: those since the last step that was not skipped.
     """
 
     INTERVAL = 2000
@@ -128,8 +128,8 @@ def build_mixed_precision(
 ) -> MixedPrecision:
     """Build mixed precision for the selected device.
 
-    On the CPU, training uses bfloat16 if that was requested and possible, and else float32, which is logged. Levels are
-    the same there, and evaluation uses float32.
+    On the CPU, training uses bfloat16 if it is requested and possible, and float32 otherwise; the choice is logged.
+    `level` has no effect on the CPU, and evaluation uses float32.
 
     Args:
         level: "O1": only operators that benefit run in half precision; "O2": all but those that would lose accuracy.

@@ -23,7 +23,7 @@ def require_device(name: str, option: str) -> None:
         option: the option that names it, for messages.
 
     Raises:
-        ConfigError: there is no such name of a device.
+        ConfigError: the name is not that of a device.
         DeviceError: there is no GPU, or this build of PaddlePaddle cannot use it.
     """
     if not re.fullmatch(r"auto|cpu|gpu(:[0-9]+)?", name):

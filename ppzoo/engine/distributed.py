@@ -33,7 +33,7 @@ from ppzoo.layers import has_synchronized_norms
 T = TypeVar("T")
 
 TIMEOUT_FLAG = "FLAGS_stop_check_timeout"
-FAILURE_DELAY = 3.0  # seconds to wait for the failure of another process after a transfer failed
+FAILURE_DELAY = 3.0  # seconds to wait, after a failed transfer, for another process to report its failure
 
 
 class ProcessGroup:
@@ -48,7 +48,7 @@ class ProcessGroup:
 
     @property
     def is_launched(self) -> bool:
-        """Whether PaddlePaddle's launcher, which stops a process by several SIGTERM in a row, started this one."""
+        """Whether PaddlePaddle's launcher started this process; it stops processes by several SIGTERM in a row."""
         return "PADDLE_TRAINER_ID" in os.environ
 
     @property
@@ -80,7 +80,7 @@ class ProcessGroup:
         """Set tensors to their values in the main process."""
 
     def weigh_loss(self, loss: Tensor, weight: float, total_weight: float) -> Tensor:
-        """Return this process's mean loss, scaled so that the mean over the processes is the mean of the batch.
+        """Return this process's mean loss, scaled so that the mean over the processes is that over the whole batch.
 
         Args:
             weight: weight of this process's part of the batch.
@@ -89,10 +89,10 @@ class ProcessGroup:
         return loss
 
     def gradient_averager(self, model: paddle.nn.Layer, *, overlap: bool = True) -> GradientAverager:
-        """Return what averages the gradients of a model over the processes.
+        """Return an object that averages the gradients of a model over the processes.
 
         Args:
-            overlap: do so during the backward pass where possible.
+            overlap: average during the backward pass where possible.
         """
         return GradientAverager()
 
@@ -122,7 +122,7 @@ class _MultiProcessGroup(ProcessGroup):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             dist.init_parallel_env()  # prints flags that differ from PaddlePaddle's defaults
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        # NCCL transfers in the background. Gloo does not, so that a thread waits for it.
+        # NCCL transfers in the background. Gloo does not, so a thread of this process runs its transfers.
         self._thread = ThreadPoolExecutor(1) if paddle.get_device().startswith("cpu") else None
         host = dist.ParallelEnv().current_endpoint.partition(":")[0]
         self.watchdog = PeerWatchdog(self.rank, self.size, self.broadcast_object, host)
@@ -160,7 +160,7 @@ class _MultiProcessGroup(ProcessGroup):
         return BucketAverager(model.parameters(), self.size, self._start_all_reduce, overlap=overlap)
 
     def _start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:
-        """Start to add a tensor to those of the other processes, in place, and return what waits for the result."""
+        """Start to add a tensor to those of the other processes, in place; return a function that waits for the sum."""
         if self._thread is None:
             return cast("Callable[[], object]", dist.all_reduce(tensor, sync_op=False).wait)
         return self._thread.submit(dist.all_reduce, tensor).result
@@ -206,7 +206,7 @@ def _timeout() -> float:
     if text is None:
         return CONNECT_TIMEOUT
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
-        raise ConfigError(f"{TIMEOUT_FLAG}: expected a number of seconds, got {text!r:.60}")
+        raise ConfigError(f"{TIMEOUT_FLAG}: expected an integer number of seconds above 0, got {text!r:.60}")
     return float(text)
 
 

@@ -41,8 +41,8 @@ def evaluate(
         batches: batches with `images` (N x C x H x W) and `labels`; None for a batch without readable images.
         loss: returns a mapping with "loss", the mean over a batch, as for `Trainer`.
         processes: the processes that share the batches; all return the results of all samples.
-        describe: returns the name of the image with an index, for errors.
-        observers: receive each batch and the model's output for it; all processes have the same ones.
+        describe: returns the name of the image with the given index, for error messages.
+        observers: receive each batch and the model's output for it; all processes have the same observers.
 
     Raises:
         DataError: there are no samples, or all their labels are ignored.
@@ -70,7 +70,9 @@ def evaluate(
         for observer in observers:
             observer.merge(processes.all_gather(observer.state()))
     if not sum(part.images for part in parts):
-        raise DataError("expected images to evaluate on, got none that can be read")
+        raise DataError(
+            "expected images to evaluate on, got none that can be read; find the causes with `ppzoo data check CONFIG`"
+        )
     results = {"loss": _mean_loss(parts), **metric.compute()}
     require_finite_metrics(results)
     if metric.main and metric.main not in results:
@@ -84,7 +86,7 @@ def _describe_image(batch: Batch, describe: Callable[[int], str], position: int)
 
 
 def _mean_loss(parts: list[BatchLosses]) -> float:
-    """Return the sum of the losses, each its mean over all samples."""
+    """Return the sum of the losses, each averaged over all samples."""
     sums: dict[str, float] = {}
     weights: dict[str, float] = {}
     for part in parts:
@@ -102,7 +104,7 @@ def _no_counted_labels(name: str) -> DataError:
 
 
 def _merge(shares: list[tuple[list[BatchLosses], Any]], metric: Metric) -> list[BatchLosses]:
-    """Return the losses of all processes in the order of a single process, and merge the metrics into `metric`."""
+    """Return the losses in the order in which a single process computes them, and merge all metrics into `metric`."""
     metric.reset()
     for _, state in shares:
         metric.merge(state)

@@ -1,6 +1,7 @@
 """Training steps of several batches, whose gradients are accumulated, and epochs of a given number of batches.
 
-A step over k batches of B images has the gradient of one batch of k x B images: each batch counts by its images.
+A step over k batches of B images has the gradient of one batch of k x B images: each batch is weighted by its number of
+images (or by the weights of its labels, see `Trainer`).
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from itertools import islice
 from ppzoo.engine.protocols import Batch, Loader
 from ppzoo.errors import ConfigError
 
-ROLLBACK_OFFSET = 1_000_000  # between the numbers of the passes before and after a rollback: they are shuffled by these
+ROLLBACK_OFFSET = 1_000_000  # each rollback adds this to the number of a pass, which determines its shuffling
 
 
 class StepLoader:
-    """The steps of epochs, each a list of batches.
+    """The training steps of each epoch; a step is a list of batches.
 
     Passes over the data follow each other without a gap: where an epoch is not as long as a pass, the next epoch starts
     in the middle of a pass. `len` is the number of steps of an epoch.
 
     Args:
         loader: the batches.
-        update_freq: batches per step. The batches after an epoch's last full step make a smaller one.
+        update_freq: batches per step. The batches after an epoch's last full step form a smaller step.
         iter_per_epoch: batches per epoch; by default those of a pass over the data.
         drop_last: skip the smaller step.
 
     Attributes:
-        rollbacks: how often the run was rolled back; each time the data are shuffled differently.
+        rollbacks: how often the run was rolled back; after each rollback, the data are shuffled differently.
 
     Raises:
         ConfigError: no step remains.
@@ -44,7 +45,7 @@ class StepLoader:
         self.count = full + bool(rest and not drop_last)
         if not self.count:
             raise ConfigError(
-                f"Global.update_freq: expected at most the {self.batches_per_epoch} batches of an epoch, since"
+                f"Global.update_freq: expected at most {self.batches_per_epoch}, the number of batches per epoch, since"
                 f" sampler.drop_last is set, got {update_freq}"
             )
 

@@ -18,12 +18,12 @@ from ppzoo.paddle_internals import add_gradient_hook
 
 MAX_BUCKET_BYTES = 4 * 2**20  # large enough that bandwidth, not latency, determines the time of a transfer
 
-# Adds a tensor to those of the other processes, in place. Returns at once a function that waits until this is done.
+# Starts to add a tensor to those of the other processes, in place, and returns a function that waits for the sum.
 AllReduce = Callable[[Tensor], Callable[[], object]]
 
 
 class GradientAverager:
-    """Averages the gradients of parameters; this base class is that of a single process and does nothing."""
+    """Averages the gradients of parameters; this base class is for a single process and does nothing."""
 
     def start(self) -> None:
         """Average the gradients of the next backward pass, each as soon as it is computed."""
@@ -42,8 +42,8 @@ class BucketAverager(GradientAverager):
     Args:
         parameters: those that are not trainable are ignored.
         size: number of processes.
-        all_reduce: starts a transfer.
-        overlap: whether to transfer gradients during the backward pass; else, `finish` does it.
+        all_reduce: starts a transfer; see `AllReduce`.
+        overlap: whether to transfer gradients during the backward pass; otherwise, `finish` transfers them.
         max_bytes: largest size of a bucket of several parameters.
     """
 
@@ -58,8 +58,8 @@ class BucketAverager(GradientAverager):
     ) -> None:
         self._size, self._all_reduce = size, all_reduce
         self._buckets = split_into_buckets([one for one in parameters if not one.stop_gradient], max_bytes)
-        self._missing: list[int] = []  # per bucket, gradients that the backward pass has not computed yet
-        self._transfers: list[_Transfer] = []  # of the first buckets
+        self._missing: list[int] = []  # per bucket: number of gradients that the backward pass has not computed yet
+        self._transfers: list[_Transfer] = []  # one per bucket that is being transferred, in the order of the buckets
         self._is_active = False
         for index, bucket in enumerate(self._buckets if overlap else []):
             for parameter in bucket:
@@ -71,15 +71,16 @@ class BucketAverager(GradientAverager):
 
     def finish(self) -> None:
         self._is_active = False
-        for bucket in self._buckets[len(self._transfers) :]:  # of parameters that the loss does not depend on
+        # With `overlap`, these begin with the first bucket that has a parameter on which the loss does not depend.
+        for bucket in self._buckets[len(self._transfers) :]:
             self._transfer(bucket)
         for transfer in self._transfers:
             transfer.finish(self._size)
 
     def _on_gradient(self, index: int) -> None:
-        """Transfer the buckets that are complete now that a gradient of a bucket was computed."""
+        """Count a computed gradient of the bucket with this index, and transfer the buckets that are complete."""
         if not self._is_active:
-            return  # of a batch whose gradients are accumulated
+            return  # a step of several batches is averaged once, in the backward pass of its last batch
         self._missing[index] -= 1
         while len(self._transfers) < len(self._buckets) and not self._missing[len(self._transfers)]:
             self._transfer(self._buckets[len(self._transfers)])
@@ -113,15 +114,15 @@ def split_into_buckets(parameters: Sequence[Tensor], max_bytes: int) -> list[lis
     """Divide parameters into buckets, from the last to the first; those of a bucket have the same data type.
 
     Args:
-        max_bytes: a larger parameter has a separate bucket.
+        max_bytes: largest size of a bucket; a larger parameter has a separate bucket.
     """
     buckets: list[list[Tensor]] = []
     free = 0
     for parameter in reversed(parameters):
-        count = parameter.size * parameter.element_size()
-        if count > free or parameter.dtype != buckets[-1][0].dtype:
+        nbytes = parameter.size * parameter.element_size()
+        if nbytes > free or parameter.dtype != buckets[-1][0].dtype:
             buckets.append([])
             free = max_bytes
         buckets[-1].append(parameter)
-        free -= count
+        free -= nbytes
     return buckets

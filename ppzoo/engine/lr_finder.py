@@ -16,13 +16,13 @@ from ppzoo.engine.trainer import Trainer
 from ppzoo.errors import NotFiniteError, count_text
 
 MIN_STEPS = 20
-AVERAGED_SHARE = 0.1  # of the steps, in the moving average of the loss
-MAX_GROWTH = 4.0  # of the smoothed loss over its minimum
-MIN_DROP = 0.01  # of the loss, relative to its first values
-MIN_DROP_IN_DEVIATIONS = 5.0  # of the smoothed loss
+AVERAGED_SHARE = 0.1  # fraction of the steps that the moving average of the loss covers
+MAX_GROWTH = 4.0  # the test ends when the smoothed loss exceeds its minimum times this
+MIN_DROP = 0.01  # smallest decrease of the loss that allows a suggestion, relative to the first values of the loss
+MIN_DROP_IN_DEVIATIONS = 5.0  # the same, in standard deviations of the smoothed loss; both have to be reached
 WIDE_RANGE = 100.0  # last rate / first rate of a test that ended early: above it, --max or the steps are too large
-STEEP_SHARE = 0.4  # of the steepest descent, at the suggested rate
-BELOW_MINIMUM = 0.1
+STEEP_SHARE = 0.4  # slope of the loss at the suggested rate, as a fraction of the steepest slope
+BELOW_MINIMUM = 0.1  # `Suggestion.below_minimum` / the rate where the smoothed loss is lowest
 
 OnStep = Callable[[float, float], object]  # learning rate, smoothed loss
 
@@ -71,7 +71,7 @@ class Suggestion:
     Attributes:
         rate: the highest rate at which the smoothed loss falls at least 0.4 times as fast as at its steepest
             descent; `index` is the index of its step.
-        steepest: the rate of the steepest descent, over the logarithm of the rate.
+        steepest: the rate at which the smoothed loss, as a function of the logarithm of the rate, falls fastest.
         below_minimum: a tenth of the rate where the smoothed loss is lowest.
     """
 

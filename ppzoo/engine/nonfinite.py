@@ -22,7 +22,7 @@ def gradients_are_finite(parameters: Iterable[paddle.Tensor]) -> bool:
 
 
 def _is_finite(output: paddle.Tensor) -> bool:
-    """Return whether all values are finite, in bfloat16 on the CPU, too, where PaddlePaddle has no such operator."""
+    """Return whether all values are finite; they are cast first, since `isfinite` does not support bfloat16 on CPUs."""
     return bool(paddle.isfinite(operators.to_float32(output)).all())
 
 

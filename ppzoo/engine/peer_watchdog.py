@@ -1,8 +1,8 @@
 """Detects failed processes: a failing rank broadcasts its error; a rank that disappears is detected by all others.
 
-With NCCL, a process that waits for the gradients of a killed one would wait for half an hour. So process 0 keeps a
-connection to each of the others. The system closes it when a process ends, however it ends; TCP keep-alive probes
-detect a machine that is gone. Process 0 forwards each failure to all others.
+With NCCL, a process that waits for the gradients of a killed process would wait for half an hour. So process 0 keeps a
+connection to each of the others. The system closes the connection when a process ends, however it ends; TCP keep-alive
+probes detect a machine that is disconnected. Process 0 forwards each failure to all others.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class PeerWatchdog:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _accept(self, broadcast: Callable[[Any], Any], host: str) -> dict[int, socket.socket]:
-        """Accept the connections of all other processes, which prove who they are by a secret."""
+        """Accept the connections of all other processes, which authenticate themselves with a shared secret."""
         connections: dict[int, socket.socket] = {}
         deadline = time.monotonic() + CONNECT_TIMEOUT
         with socket.create_server((host, 0), backlog=self.size) as server:
@@ -164,7 +164,7 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
 
 
 def _receive_line(connection: socket.socket) -> bytes:
-    """Receive a line byte by byte: a buffered reader would also take the beginning of the next message."""
+    """Receive a line byte by byte: a buffered reader would also consume the beginning of the next message."""
     line = b""
     while not line.endswith(b"\n") and len(line) < MAX_MESSAGE_LENGTH and (byte := connection.recv(1)):
         line += byte
@@ -172,7 +172,7 @@ def _receive_line(connection: socket.socket) -> bytes:
 
 
 def _enable_keepalive(connection: socket.socket) -> None:
-    """Let the system detect that the other machine is gone."""
+    """Let the system detect that the other machine is disconnected."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE_OPTIONS.items():
         if hasattr(socket, option):  # not on all systems

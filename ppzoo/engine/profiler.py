@@ -1,8 +1,8 @@
 """Where the time of a training step goes: waiting for data, forward and backward pass by layer, optimizer, the rest.
 
-Layers are timed in `paddle.nn.Layer.__call__`, which is replaced while steps are profiled. Hooks on the layers, or a
-replaced `forward`, would make the shared layers use separate operators instead of the fused ones that training uses
-(`ppzoo.layers.native_layers.is_plain`). A fused operator counts for the layer that calls it.
+Layers are timed in `paddle.nn.Layer.__call__`, which is replaced while steps are profiled. If layers had hooks or a
+replaced `forward`, `ppzoo.layers` would use separate operators instead of the fused ones that training uses (see
+`ppzoo.layers.native_layers.is_plain`). The time of a fused operator counts for the layer that calls it.
 
 In the backward pass PaddlePaddle runs gradient hooks of the tensors between the layers: the time from the hook of a
 layer's output to the next hook is that layer's. On GPUs, which compute asynchronously, the device is synchronized
@@ -27,7 +27,7 @@ from ppzoo.engine.trainer import Trainer
 from ppzoo.native import operators
 
 WARMUP_STEPS = 3  # the first steps allocate memory, compile programs and start the workers
-BLOCK_STEPS = 5  # with and without profiling, alternately, so that both meet the same load of the machine
+BLOCK_STEPS = 5  # blocks of steps with and without profiling alternate, so that the machine's load affects both equally
 
 METRICS, FINITE_CHECK, UPDATE, CLEAR = "metrics", "finite check of the gradients", "optimizer", "clear gradients"
 WAITING, EMA = "waiting for data", "moving average of the weights"
@@ -111,7 +111,7 @@ class Profiler:
                 self.is_active = False
 
     def _forward(self, trainer: Trainer) -> Callable[..., Any]:
-        """Return the forward pass, in which a static program of the network is timed as the network."""
+        """Return the trainer's forward pass; a static program is timed like a call of the network."""
         forward, model = trainer.forward, trainer.state.model
         if forward is model:
             return forward
@@ -179,7 +179,7 @@ class LayerTimer:
             self._hook(tensors, self._open[-1][0])
 
     def _hook(self, value: Any, owner: str) -> None:
-        """Add hooks that count the time of the backward pass for `owner`; the first owner of a tensor counts."""
+        """Add hooks that count the time of the backward pass for `owner`, except to tensors that have an owner."""
         if isinstance(value, paddle.Tensor):
             if not value.stop_gradient and id(value) not in self._hooked:
                 self._hooked[id(value)] = value
@@ -191,7 +191,7 @@ class LayerTimer:
                 self._hook(item, owner)
 
     def begin_backward(self) -> None:
-        """Begin with the gradient of the loss."""
+        """Start to time a backward pass, which begins with the gradient of the loss."""
         self._owner, self._since = None, self.clock()
 
     def end_backward(self) -> None:
@@ -261,7 +261,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def count_profiled_steps(steps: int) -> int:
-    """Return the number of steps that `profile_training` makes."""
+    """Return the number of steps that `profile_training` makes, including those without profiling."""
     return WARMUP_STEPS + 2 * steps
 
 
@@ -270,9 +270,10 @@ def profile_training(
 ) -> Profile:
     """Profile training steps, alternately with as many steps without profiling, whose speed is measured.
 
-    The steps of `trainer` are replaced by timed ones.
+    `trainer.steps` is replaced by a loader that times the waiting for data.
 
     Args:
+        steps: number of profiled steps.
         on_steps: called with the number of steps that have just been made, while nothing is timed.
     """
     profile, clock = profiler.profile, profiler.clock

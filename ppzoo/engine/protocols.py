@@ -24,7 +24,7 @@ class Batch(Protocol):
 
 
 class Loader(Protocol):
-    """Batches of a dataset, None for one without readable images; `len` is the number of batches of an epoch."""
+    """Batches of a dataset, or None for a batch without readable images; `len` is the number of batches per epoch."""
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]: ...
 
@@ -49,7 +49,10 @@ class Metric(Protocol):
 
 
 class EvaluationObserver(Protocol):
-    """Accumulates what an evaluation computes, batch by batch; `merge` replaces it by the states of all processes."""
+    """Accumulates results of an evaluation batch by batch; `merge` replaces them by the merged states of all processes.
+
+    `state` returns what the observer of one process has accumulated.
+    """
 
     def reset(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A timeout for the rendezvous of the processes of a run: one that waits too long reports it and ends.
+"""A timeout for connecting the processes of a run: a process that waits too long for others prints an error and exits.
 
 PaddlePaddle waits in C++ code that holds Python's global lock, so no thread and no signal handler of Python can run.
 Therefore a child process prints the messages, a C thread of `faulthandler` ends this process with exit status 1, and
@@ -20,8 +20,8 @@ from contextlib import contextmanager
 
 from ppzoo.launcher import VARIABLES, Launch
 
-NOTICE_DELAY = 5.0  # seconds of waiting after which it is reported
-EXIT_DELAY = 0.5  # seconds between the error message and the end
+NOTICE_DELAY = 5.0  # seconds after which a process reports that it waits
+EXIT_DELAY = 0.5  # seconds between the error message and the exit
 
 # Prints lines when they are due, until its parent ends or closes the pipe; arguments: start, [[seconds, line], ...].
 _PRINTER = """
@@ -72,7 +72,7 @@ def _messages(launch: Launch, seconds: float) -> list[tuple[float, str]]:
         (
             seconds,
             f"error: {own}: {others} did not connect to {launch.master} within {seconds:g} seconds: see the logs of the"
-            f" other processes; without paddle.distributed.launch, run `unset {' '.join(VARIABLES)}`",
+            f" other processes; if paddle.distributed.launch is not used, run `unset {' '.join(VARIABLES)}`",
         ),
     ]
     return [(due, line) for due, line in messages if due <= seconds]

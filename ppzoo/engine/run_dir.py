@@ -38,7 +38,10 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
     """
     for path in (folder, *folder.parents):
         if os.path.islink(path) and not os.path.exists(path):
-            raise PpzooError(f"Global.output_dir: {path} is a link to {os.readlink(path)}, which does not exist")
+            raise PpzooError(
+                f"Global.output_dir: {path} is a link to {os.readlink(path)}, which does not exist; create that folder,"
+                " or set another Global.output_dir"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _lock(folder)

@@ -84,7 +84,7 @@ class RunningMetrics:
 
         Args:
             losses: mean losses of the batch; the metric is not updated if "loss" is not finite.
-            weights: of the losses; the number of images by default.
+            weights: weights of these means; the number of images by default.
         """
         self._batch_metric.reset()
         if math.isfinite(losses["loss"]):
@@ -117,7 +117,7 @@ class RunningMetrics:
         self.reset()
         self.images = int(state["images"])
         sums = {name: float(value) for name, value in state["sums"].items()}
-        # Checkpoints without weights: each image counted as one, and the sum of several losses was stored, too.
+        # Older checkpoints have no "weights": each image had weight 1, and "loss", the sum of several, was stored, too.
         weights = state.get("weights", dict.fromkeys([name for name in sums if name != "loss"] or sums, self.images))
         self.weights = {name: float(value) for name, value in weights.items()}
         self.sums = {name: sums[name] for name in self.weights}

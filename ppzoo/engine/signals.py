@@ -13,11 +13,11 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SI
 
 
 class StopSignals:
-    """Records the first of the `STOP_SIGNALS` in `requested`, within its context; a second one has its usual effect.
+    """A context in which the first stop signal is recorded in `requested`; a second signal has its usual effect.
 
     Args:
-        launched: PaddlePaddle's launcher started this process. It sends SIGTERM three times within a second, and
-            SIGKILL after a time-out; further SIGTERM are ignored.
+        launched: whether PaddlePaddle's launcher started this process. The launcher sends SIGTERM three times within
+            a second, and SIGKILL after a timeout; the second and later SIGTERM are then ignored.
     """
 
     def __init__(self, launched: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The profile of training steps: the time of their parts and of the network's layers, and its form as a trace."""
+"""The profile of training steps: the time of their parts and of the network's layers, and its export as a trace."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Profile:
         steps, images, seconds: number of profiled steps and of their images, and their time.
         parts: the time of each part of the steps; the parts do not overlap.
         layers: the time of each layer that was called, by structured name.
-        loss_backward: the part of the backward pass before the network's output.
-        spans: everything that was timed, in the order of its end.
-        images_per_second: measured between the profiled steps, without profiling.
+        loss_backward: time of the backward pass through the loss, before it reaches the network.
+        spans: all steps, parts and calls of layers that were timed, in the order in which they ended.
+        images_per_second: training speed, measured in other steps of the same training, without profiling.
     """
 
     steps: int = 0

@@ -35,13 +35,13 @@ VERSIONS = {
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        epoch: finished epochs.
-        step: finished steps of the current epoch.
-        best: best value so far of the main evaluation metric; `best_epoch` is the epoch (from 0) that reached it, and
-            `best_is_averaged`: whether it was reached by the averaged weights.
+        epoch: number of finished epochs.
+        step: number of finished steps of the current epoch.
+        best: best value so far of the main evaluation metric. `best_epoch` is the epoch (from 0) that reached it, and
+            `best_is_averaged` is true if the averaged weights reached it.
         best_metric: the name of that metric; None if there is no best value, or its metric is unknown.
         rollbacks: how often the run was rolled back because of values that were not finite.
     """
@@ -148,9 +148,9 @@ class TrainState:
             self.loader.restore(saved["reading"])
 
     def discard_other_metric(self) -> None:
-        """Discard the best value of a restored run if it is that of another main metric than this run has.
+        """Discard the best value of a restored run if that run had a different main metric.
 
-        Early stopping and `ReduceOnPlateau` discard theirs, too.
+        Early stopping and `ReduceOnPlateau` then discard their best values, too.
         """
         progress = self.progress
         if progress.best is None or progress.best_epoch is None:
@@ -158,8 +158,8 @@ class TrainState:
         if None in (progress.best_metric, self.main_metric) or progress.best_metric == self.main_metric:
             return
         logger.info(
-            "the main metric changed from %s to %s: the best %s (%.4f in epoch %d) is not compared with it, and the"
-            " next evaluation replaces best_model",
+            "the main metric changed from %s to %s: the best %s (%.4f in epoch %d) is discarded, and the next"
+            " evaluation replaces best_model",
             *(progress.best_metric, self.main_metric, progress.best_metric, progress.best, progress.best_epoch + 1),
         )
         progress.best, progress.best_epoch, progress.best_is_averaged, progress.best_metric = None, None, False, None

@@ -27,8 +27,8 @@ from ppzoo.finite import require_finite_metrics
 
 logger = logging.getLogger("ppzoo")
 
-EMA_SUFFIX = "_ema"  # of the evaluation metrics of the averaged weights
-MAX_SHOWN_IMAGES = 3  # in an error
+EMA_SUFFIX = "_ema"  # appended to the names of evaluation metrics that the averaged weights reach
+MAX_SHOWN_IMAGES = 3  # number of image names in an error message
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Plan:
     Attributes:
         epochs: number of passes over the data.
         eval_interval: epochs between two evaluations; the last epoch is always evaluated.
-        start_eval_epoch: epochs before the first evaluation.
+        start_eval_epoch: number of epochs at the beginning that are not evaluated.
         main: the evaluation metric that decides which epoch is the best.
         higher_is_better: whether a higher value of that metric is better.
         metrics_interval: steps between two computations of the epoch's running metrics.
@@ -52,7 +52,7 @@ class Plan:
     metrics_interval: int = 1
 
     def evaluates_after(self, finished: int) -> bool:
-        """Return whether to evaluate after so many finished epochs."""
+        """Return whether to evaluate after `finished` epochs."""
         due = finished > self.start_eval_epoch and finished % self.eval_interval == 0
         return due or finished == self.epochs
 
@@ -62,12 +62,12 @@ class Trainer:
 
     Args:
         state: model, optimizer, schedule and progress; training continues where a restored state stopped.
-        steps: the training batches, step by step.
-        loss: maps (output, labels) to losses by name, of which "loss" is minimized; an optional method `weights` maps
-            labels to the weights of these means, by name.
+        steps: yields the batches of each training step.
+        loss: maps (output, labels) of a batch to mean losses by name, of which "loss" is minimized; an optional method
+            `weights` maps labels to the weight of each of these means, by name.
         evaluate: returns the evaluation metrics of the model with its current weights; None trains without evaluation.
         plan: epochs and evaluations.
-        describe: returns the name of the sample with an index, for errors.
+        describe: returns the name of the sample with the given index, for error messages.
         processes: the processes that train the network together, each with its own batches.
         forward: computes the model's output in training; the model itself by default.
 
@@ -104,7 +104,7 @@ class Trainer:
         Raises:
             NotFiniteError: a loss or a gradient is not finite.
             TrainingError: an evaluation metric is not finite.
-            Interrupted: the process received a signal to stop; the callbacks were called.
+            Interrupted: this or another process received a signal to stop; the callbacks have been notified.
         """
         started = time.perf_counter()
         progress = self.state.progress
@@ -117,7 +117,7 @@ class Trainer:
             summary = Summary(
                 progress.epoch,
                 time.perf_counter() - started,
-                progress.best_metric or self.plan.main,  # without evaluations the best is that of the resumed run
+                progress.best_metric or self.plan.main,  # without evaluations, the best value is from the checkpoint
                 progress.best,
                 progress.best_epoch,
                 progress.best_is_averaged,
@@ -128,9 +128,9 @@ class Trainer:
         return summary
 
     def run_steps(self, count: int) -> Generator[tuple[dict[str, float], int], None, None]:
-        """Make training steps without evaluations and callbacks, and yield each one's losses and number of images.
+        """Make `count` training steps without evaluations, and yield the losses and the number of images of each step.
 
-        The data are repeated if an epoch has fewer steps than `count`.
+        Callbacks are not notified of steps and epochs. The data are repeated if an epoch has fewer steps than `count`.
         """
         progress = self.state.progress
         self.state.model.train()
@@ -145,7 +145,7 @@ class Trainer:
         """Make one training step; the gradients of several batches are accumulated.
 
         Returns:
-            The losses and the number of images of all processes; nothing if no image of the step could be read.
+            The losses and the number of images of all processes; ({}, 0) if no image of the step could be read.
         """
         state = self.state
         stats: list[BatchStats] = []
@@ -196,7 +196,7 @@ class Trainer:
         return self.state.progress.epoch * len(self.steps) + self.state.progress.step + 1
 
     def _sum_weights(self, weights: list[dict[str, float]]) -> dict[str, float] | None:
-        """Return the loss weights of all batches of a step on all processes; None for the only batch of a step."""
+        """Return each loss's total weight over all batches and processes of a step; None if the step has one batch."""
         if len(weights) == 1:
             return None
         return total_weights(self.processes.all_gather(total_weights(weights)))
@@ -204,7 +204,7 @@ class Trainer:
     def _gather_stats(
         self, batch: Batch, output: Any, losses: Mapping[str, paddle.Tensor], weights: dict[str, float]
     ) -> list[BatchStats]:
-        """Return losses and metrics of the batches that the processes have just computed.
+        """Return the losses and metrics of the current batch of each process.
 
         Raises:
             NotFiniteError: the loss of a process is not finite.
@@ -229,9 +229,9 @@ class Trainer:
         processes.
 
         Args:
-            weights: of this batch.
-            batch_stats: of this batch on all processes.
-            step_weights: of all batches on all processes; None if this is the only batch.
+            weights: loss weights of this process's batch.
+            batch_stats: losses and metrics of the current batch of each process.
+            step_weights: total loss weights of the step's batches on all processes; None if the step has one batch.
         """
         batch_weights = total_weights([one.weights for one in batch_stats])
         step_weights = step_weights or batch_weights
@@ -286,7 +286,10 @@ class Trainer:
         images = self._train_epoch(epoch)
         train_seconds = time.perf_counter() - started
         if not state.metrics.images:
-            raise DataError(f"expected images to train on, got none that can be read in epoch {epoch + 1}")
+            raise DataError(
+                f"expected images to train on, got none that can be read in epoch {epoch + 1}; find the causes with"
+                " `ppzoo data check CONFIG`"
+            )
         metrics = state.metrics.compute()
         learning_rate = state.optimizer.get_lr()
         evaluates = self.evaluate is not None and self.plan.evaluates_after(epoch + 1)
@@ -351,7 +354,7 @@ class Trainer:
         return metrics
 
     def _stop_if_requested(self, *events: str) -> None:
-        """Stop all processes here if one of them received a signal to; callbacks are called for `events` first."""
+        """Stop all processes if one of them received a stop signal, after calling the methods `events` of callbacks."""
         requested = self.processes.all_reduce_max(self.stop.requested or 0)
         if requested:
             self.stop.requested = requested

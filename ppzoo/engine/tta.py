@@ -1,4 +1,4 @@
-"""Test-time augmentation (TTA): the predicted probabilities of several views of each image are averaged."""
+"""Test-time augmentation (TTA): average the probabilities of several views of an image (sizes, crops, mirroring)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class TtaBatch(NamedTuple):
 class TtaModel(paddle.nn.Layer):
     """Averages a network's probabilities over several views of the same images.
 
-    The output has the structure of the network's (several outputs, several networks), without outputs of inner layers.
-    It consists of logits of the mean probabilities, for losses and metrics.
+    The output has the same structure as that of the network, which can have several outputs or consist of several
+    networks; outputs of inner layers are omitted. The values are the logits of the mean probabilities, because losses
+    and metrics expect logits.
 
     Args:
         mirror: also use the mirror image of each view.

@@ -18,8 +18,9 @@ class AFDLoss(nn.Layer):
     """Attention-based feature distillation: Ji, Heo, Park, "Show, Attend and Distill", arXiv:2102.02973.
 
     Each of the T layers of the teacher is compared with all S layers of the student; attention weighs the S
-    differences. What is compared are the mean squares over the channels, divided by their length. The linear layers
-    that PaddleClas calls LinearTransformTeacher and LinearTransformStudent are layers of this loss.
+    differences. The feature maps are squared, averaged over the channels and normalized to unit length before they are
+    compared. The linear layers that PaddleClas calls LinearTransformTeacher and LinearTransformStudent are layers of
+    this loss.
 
     Args:
         s_shapes, t_shapes: shapes [channels, height, width] of the layers of student and teacher.

@@ -23,11 +23,13 @@ class Loss:
 
     Attributes:
         layers: layers of the loss with weights, which are trained with the network; None for most losses.
+        label_kind: "single" or "multi", the labels per image for which the loss is made; None if both work.
+        networks: "several" if the output is a dictionary of network name -> output.
     """
 
     layers: paddle.nn.Layer | None = None
     label_kind: str | None = None
-    networks = "one"  # "several": the output is a dictionary of network name -> output
+    networks = "one"
 
     @property
     def name(self) -> str:
@@ -51,7 +53,7 @@ def logits_of(output: Any) -> paddle.Tensor:
 
 
 def is_soft(label: paddle.Tensor, class_num: int) -> bool:
-    """Whether labels are distributions over classes (N x C), not indices (N or N x 1).
+    """Return whether labels are distributions over classes (N x C), not indices (N or N x 1).
 
     Raises:
         DataError: labels of another shape.
@@ -87,7 +89,7 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
 def require_same_samples(labels: paddle.Tensor, logits: paddle.Tensor) -> None:
     """Raise DataError unless there is one label per sample; a single label would be broadcast to all samples."""
     if labels.shape[0] != logits.shape[0]:
-        raise DataError(f"expected labels of {logits.shape[0]} samples, as the outputs, got {labels.shape[0]}")
+        raise DataError(f"expected labels of {logits.shape[0]} samples, one per output, got {labels.shape[0]}")
 
 
 def class_weights_of(weights: ClassWeights) -> paddle.Tensor | None:
@@ -99,7 +101,8 @@ def class_weights_of(weights: ClassWeights) -> paddle.Tensor | None:
     if weights is None:
         return None
     if isinstance(weights, str):
-        raise ConfigError(f"class_weights: expected a list of numbers without training data, got {weights!r}")
+        expected = "a list of numbers, since no training labels are known"
+        raise ConfigError(f"class_weights: expected {expected}, got {weights!r}")
     if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
         raise ConfigError(f"class_weights: expected weights of 0 or more, at least one above 0, got {weights}")
     return paddle.to_tensor(weights, dtype="float32")
@@ -114,7 +117,7 @@ def weighted_mean(losses: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Te
     if weights is None:
         return losses.sum(axis=-1).mean()
     if losses.shape[-1] != weights.shape[0]:
-        raise ConfigError(f"class_weights: expected {losses.shape[-1]}, one per class, got {weights.shape[0]}")
+        raise ConfigError(f"class_weights: expected {losses.shape[-1]} weights, one per class, got {weights.shape[0]}")
     total = (soft * weights).sum()
     return (losses * weights).sum() / nonzero_divisor(total)
 

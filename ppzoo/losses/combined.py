@@ -17,7 +17,8 @@ class CombinedLoss:
 
     Args:
         losses: pairs of a loss and its weight.
-        network: of the output of several networks, losses of one network get that of the network with this name.
+        network: name of the network whose output is passed to losses of a single network, if there are several
+            networks; losses of several networks receive all outputs.
 
     Raises:
         ConfigError: no loss, or a weight that is not above 0.

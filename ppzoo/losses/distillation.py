@@ -54,7 +54,8 @@ class DistillationLoss(Loss):
             return logits_of(found)
         if not isinstance(found, dict):
             expected = f"null or logits, since {network} has one output"
-            raise ConfigError(f"{type(self).__name__}.{option}: expected {expected}, got {key!r}; add return_patterns")
+            fix = f"add it to return_patterns of {network}"
+            raise ConfigError(f"{type(self).__name__}.{option}: expected {expected}, got {key!r}; {fix}")
         known = ", ".join(map(str, found))
         raise ConfigError(f"{type(self).__name__}.{option}: expected an output of {network} ({known}), got {key!r}")
 
@@ -204,7 +205,7 @@ def check_pairs(model_name_pairs: list[list[str]]) -> None:
 
 
 def one_hot_labels(label: paddle.Tensor, teacher: paddle.Tensor, use_target_as_gt: bool) -> paddle.Tensor:
-    """Return the target classes, N x C: the labels (of soft ones the most probable class) or teacher's predictions."""
+    """Return one-hot target classes, N x C: the labels (of soft labels the largest) or the teacher's predictions."""
     class_num = teacher.shape[-1]
     if use_target_as_gt:
         label = teacher.argmax(axis=-1)

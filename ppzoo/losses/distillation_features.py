@@ -15,7 +15,7 @@ from ppzoo.losses.distillation import DistillationLoss, check_pairs
 from ppzoo.losses.feature_layers import MGDLoss, PEFDLoss, ReviewKDLoss
 
 BASES: dict[str, type[nn.Layer]] = {base.__name__: base for base in (AFDLoss, MGDLoss, PEFDLoss, ReviewKDLoss)}
-LISTS = {"AFDLoss": ("s_shapes", "t_shapes"), "ReviewKDLoss": ("student_channels", "teacher_channels")}  # options
+LISTS = {"AFDLoss": ("s_shapes", "t_shapes"), "ReviewKDLoss": ("student_channels", "teacher_channels")}
 Keys = str | list[str] | None
 
 
@@ -111,7 +111,7 @@ class DistillationPairLoss(DistillationLoss):
 
 
 def _list_keys(name: str, key: Keys, alias: Keys) -> list[str]:
-    """Return the keys of one of two options of which one is given."""
+    """Return the layers that the option `key` or its alias contains, exactly one of which has to be given."""
     if (key is None) == (alias is None):
         got = "neither" if key is None else "both"
         raise ConfigError(f"{name}: expected {name} or {name}s, got {got}")

@@ -27,7 +27,7 @@ class DistillationDMLLoss(PairLoss):
         model_name_pairs: pairs of networks that learn from each other.
         act: activation of the outputs; null if they are probabilities.
         weight_ratio: weight the classes by the fractions of positives, for labels N x 2 x C (see `MultiLabelLoss`).
-        sum_across_class_dim: multiply the divergences by C once more, as PaddleClas does for this option.
+        sum_across_class_dim: multiply the divergences by C, the number of classes, as PaddleClas does for this option.
         key: key of the logits if a network returns several outputs; "logits" by default.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """

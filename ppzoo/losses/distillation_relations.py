@@ -20,13 +20,13 @@ class DistillationRKDLoss(DistillationLoss):
 
     The sum of the differences of two relations between the features of images: the distance of two images, relative to
     the mean distance in the batch, and the angle that two images form at a third one. A difference is the smooth
-    absolute difference, averaged over all pairs or triplets. The angles take N x N x D values for N images of D
-    features; `target_size` reduces D.
+    absolute difference, averaged over all pairs or triplets. For N images of D features, computing the angles needs
+    memory for N x N x D values; `target_size` reduces D.
 
     Args:
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.
         student_keepkeys: layers in `return_patterns` of the student whose outputs are compared.
-        teacher_keepkeys: the layers of the teacher that these are compared with, in the same order.
+        teacher_keepkeys: the layers of the teacher with which `student_keepkeys` are compared, in the same order.
         target_size: height and width to which feature maps are averaged; null compares complete feature maps.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """

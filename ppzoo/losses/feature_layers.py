@@ -46,7 +46,8 @@ class MGDLoss(nn.Layer):
     is `alpha_mgd` times the mean squared difference.
 
     Args:
-        student_channels, teacher_channels: channels of the features; if they differ, a 1 x 1 convolution is first.
+        student_channels, teacher_channels: channels of the features; if they differ, a 1 x 1 convolution adapts the
+            student's.
         alpha_mgd: weight of the loss, above 0.
         lambda_mgd: probability of each channel to be 0, from 0 to below 1; only in training.
     """

@@ -33,9 +33,10 @@ class Constant(ConstLR):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Linear(RatedSchedule):
-    """Polynomial decay (1 - t / T) ** power to `end_lr` at the end of the run; linear by default.
+    """Polynomial decay to `end_lr` at the end of the run: (1 - t / T) ** power for t from 0 to T; linear by default.
 
-    With `cycle` the decay restarts after every T units, in the k-th cycle as (1 - t / kT) ** power.
+    T is the time from the warm-up to the end of the run. With `cycle`, the decay restarts after each T, in the k-th
+    cycle as (1 - t / kT) ** power.
     """
 
     end_lr: float = 0.0
@@ -57,7 +58,7 @@ class Linear(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Cosine(RatedSchedule):
-    """Half a cosine from `learning_rate` to `eta_min`: Loshchilov and Hutter, SGDR, arXiv:1608.03983, no restarts.
+    """Half a cosine from `learning_rate` to `eta_min`: Loshchilov and Hutter, SGDR, arXiv:1608.03983, without restarts.
 
     The current rate is `schedule()`, as for every schedule. `schedule.get_lr()` returns the rate that PaddleClas logs:
     without a warm-up PaddlePaddle's cosine computes the next rate from the last one by a ratio, and between two steps
@@ -85,7 +86,7 @@ class Cosine(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Step(RatedSchedule):
-    """Multiplied by `gamma` every `step_size` epochs."""
+    """Multiplies the rate by `gamma` every `step_size` epochs."""
 
     step_size: float
     gamma: float = 0.1
@@ -102,7 +103,7 @@ class Step(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class MultiStepDecay(RatedSchedule):
-    """Multiplied by `gamma` at each of `milestones`, in epochs.
+    """Multiplies the rate by `gamma` at each of `milestones`, in epochs.
 
     Args:
         step_each_epoch: has no effect, as in PaddleClas, which replaces it by the number of steps.
@@ -126,11 +127,11 @@ class MultiStepDecay(RatedSchedule):
 class Piecewise(Schedule):
     """`values[i]` before epoch `decay_epochs[i]`, and the last value after the last of them.
 
-    With as many values as epochs, as in PaddleClas's StrongBaselineAttr.yaml, the last epoch has no effect, as in the
-    versions of PaddlePaddle that accept this; 2.6 and 3 do not.
+    If there are as many `values` as `decay_epochs`, as in PaddleClas's StrongBaselineAttr.yaml, the last epoch has no
+    effect. Older versions of PaddlePaddle do the same; 2.6 and 3 reject such options.
 
-    PaddleClas's configurations contain `learning_rate`, too; PaddleClas then ignores the values and decays by 10 every
-    30 epochs.
+    PaddleClas's configurations contain `learning_rate`, too. If it is set, PaddleClas ignores `values` and divides the
+    rate by 10 every 30 epochs.
 
     Args:
         learning_rate: accepted for PaddleClas's configurations, but `values` are used; a warning is logged if it

@@ -72,7 +72,7 @@ class Recipe:
         PaddlePaddle clips the global norm of each group separately.
 
         Raises:
-            ConfigError: a pattern that matches no parameter, two parameters with the same name, or all are frozen.
+            ConfigError: a pattern matches no parameter, two parameters have the same name, or all are frozen.
         """
         counts = Counter(parameter.name for parameter in model.parameters() if not parameter.stop_gradient)
         if not counts:
@@ -101,7 +101,7 @@ class PenalizedRecipe(Recipe):
 
     Args:
         regularizer: {"name": "L1" or "L2", "coeff": ...}.
-        weight_decay: coefficient of L2; short for the regularizer.
+        weight_decay: coefficient of L2; short for `regularizer` with the name L2.
     """
 
     regularizer: dict[str, Any] | None = None
@@ -222,7 +222,7 @@ class AdamW(Recipe):
     """Adam with decoupled weight decay: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101.
 
     Args:
-        clip_grad: accepted for PaddleClas's configurations, without effect as there; `clip_norm` clips gradients.
+        clip_grad: accepted for PaddleClas's configurations; no effect, as in PaddleClas. `clip_norm` clips gradients.
     """
 
     decoupled_weight_decay = True
@@ -261,8 +261,8 @@ class AdamWDL(AdamW):
     """AdamW with layer-wise learning-rate decay: Clark et al., ELECTRA, arXiv:2003.10555.
 
     The head has the full rate, each layer below it `layerwise_decay` times that of the layer above. Layers are
-    identified by their parameters' names. (PaddleClas's works for its transformers only, and decays every weight twice
-    per step.)
+    identified by their parameters' names. (PaddleClas's AdamWDL supports only PaddleClas's transformers, and decays
+    every weight twice per step.)
 
     Args:
         layerwise_decay: ratio of the rates of consecutive layers; None: the same rate for all layers.

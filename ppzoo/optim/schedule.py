@@ -99,15 +99,16 @@ class Schedule(LRScheduler):
         raise NotImplementedError
 
     def record_evaluation(self, loss: float, main: float) -> None:
-        """Use the loss and the main metric of an evaluation, after each one; most schedules ignore them."""
+        """Update the schedule with the loss and the main metric of an evaluation; most schedules ignore them."""
 
     def discard_main_metric(self) -> None:
-        """Discard observations of the main metric, when a run is resumed with another one."""
+        """Discard the recorded values of the main metric, for a run that is resumed with another main metric."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state in the format of PaddlePaddle's schedules, from which PaddleClas can resume.
 
-        `last_epoch` counts units, and with a warm-up the schedule after it has a nested state; "step" is for ppzoo.
+        `last_epoch` counts units. With a warm-up, the entry "LinearWarmup_LR" is the state of the schedule after it.
+        Only ppzoo reads the entry "step".
         """
         state = {**super().state_dict(), "first_step": self.first_step}
         after = max(self.unit - self.warmup, 0)

@@ -131,7 +131,7 @@ def make_array(budget: MemoryBudget, raw: Any, dtype: Any, shape: Any, order: An
 
 
 def is_shape(shape: Any) -> bool:
-    """Whether `shape` is a tuple of valid sizes for a NumPy array."""
+    """Return whether `shape` is a tuple of valid sizes for a NumPy array."""
     return (
         isinstance(shape, tuple)
         and len(shape) <= MAX_DIMENSIONS
@@ -159,7 +159,7 @@ class AllowedCall:
 
 
 def refuse_call(label: str) -> Callable[..., Any]:
-    """Implementation of a name that a file can use as an argument but not call."""
+    """Return the implementation of a name that a file can use as an argument but not call."""
 
     def call(budget: MemoryBudget, *arguments: Any) -> Any:
         raise UnpicklingRefused(f"it calls {label}")
@@ -193,7 +193,7 @@ def _scalar(budget: MemoryBudget, *arguments: Any) -> bool | int | float:
 
 
 def _encode(budget: MemoryBudget, *arguments: Any) -> str | DeferredBytes:
-    """Bytes as protocol 2 writes them. They stay text: `read_bytes` accepts Latin-1 text as well."""
+    """Return bytes that protocol 2 writes as Latin-1 text; they stay text, which `read_bytes` accepts as well."""
     text, encoding = arguments
     plain = encoding == "latin1" and (isinstance(text, str) or (isinstance(text, DeferredBytes) and text.utf8))
     require(plain, "it calls _codecs.encode with other arguments than pickle does")

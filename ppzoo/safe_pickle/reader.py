@@ -43,7 +43,7 @@ def unpickle(
         source: name of the file in error messages.
         allowed: dotted names that the pickle can use.
         persistent: returns the object of a persistent id; by default, persistent ids are refused.
-        budget: bytes that the arrays can allocate; by default as many as the stream has.
+        budget: bytes that the arrays can allocate; by default the size of the stream and 1 MiB.
 
     Raises:
         WeightsError: the pickle is damaged or contains anything but values; a function that it calls is named.

@@ -35,7 +35,7 @@ class StackMachine:
         stream: a seekable file, positioned at the start of the pickle.
         allowed: dotted names that the pickle can use.
         persistent: returns the object of a persistent id; None refuses them.
-        budget: bytes that the arrays can allocate; by default as many as the stream has.
+        budget: bytes that the arrays can allocate; by default the size of the stream and `SLACK`.
     """
 
     def __init__(

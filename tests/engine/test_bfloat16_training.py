@@ -92,7 +92,7 @@ OBSTACLES = {
 
 
 @pytest.mark.parametrize("name", OBSTACLES)
-def test_operators_of_the_network_decide(name, monkeypatch):
+def test_bfloat16_is_used_only_for_networks_whose_operators_support_it(name, monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
     native.set_mode("on")
     network = ppzoo.create_model(name, class_num=10)

@@ -122,7 +122,7 @@ def test_only_the_last_epochs_are_kept(tmp_path):
     assert sorted(file.name for file in tmp_path.glob("epoch_*.pdparams")) == ["epoch_2.pdparams", "epoch_3.pdparams"]
 
 
-def test_files_with_similar_names_as_epochs_are_kept(tmp_path):
+def test_files_with_names_similar_to_those_of_epochs_are_kept(tmp_path):
     state = make_state()
     for name in ("epoch_best.manifest", "epoch_9.new.manifest", "epoch_1.manifest", "epoch_2.manifest"):
         (tmp_path / name).write_text("{}")

@@ -219,7 +219,7 @@ def test_a_signal_of_the_launcher_does_not_interrupt_an_error(handlers):
 
 
 def connect(size, monkeypatch, grace=60.0):
-    """Return the watchdogs of so many processes, which are threads of this one."""
+    """Return the watchdogs of `size` processes, which are simulated by threads."""
     monkeypatch.setattr(peer_watchdog, "GRACE_PERIOD", grace)
     addresses, watchdogs = queue.Queue(), [None] * size
 

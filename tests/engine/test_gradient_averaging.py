@@ -10,7 +10,7 @@ FLOATS = 4  # bytes of a float32
 
 
 class Transfers:
-    """The all-reduce of two processes, the other of which has gradients of 1; it takes effect when it is waited for."""
+    """A simulated all-reduce with another process, whose gradients are all 1; the sum is set when it is waited for."""
 
     def __init__(self, network):
         self.network = network
@@ -47,7 +47,7 @@ def assert_means(network, own):
         np.testing.assert_array_equal(averaged[name], (gradient + np.float32(1)) / np.float32(2), err_msg=name)
 
 
-def test_buckets_hold_up_to_a_size_and_one_type_from_the_last_parameter_to_the_first():
+def test_buckets_have_a_maximum_size_and_one_data_type_and_begin_with_the_last_parameter():
     shapes = [(3,), (100,), (2, 2), (4,), (5,)]
     parameters = [paddle.zeros(shape, "float32") for shape in shapes] + [paddle.zeros([2], "float64")]
     buckets = split_into_buckets(parameters, 10 * FLOATS)

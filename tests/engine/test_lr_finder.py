@@ -111,7 +111,7 @@ def test_the_average_is_corrected_for_its_start():
 
 
 def curve(*points, count=100, noise=0.0):
-    """Return rates and losses that are linear between (log10 of the rate, loss)."""
+    """Return rates and losses, interpolated linearly between `points`, each of which is (log10 of the rate, loss)."""
     logs = np.linspace(points[0][0], points[-1][0], count)
     losses = np.interp(logs, *zip(*points, strict=True)) + noise * np.random.default_rng(1).standard_normal(count)
     return 10**logs, losses

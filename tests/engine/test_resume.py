@@ -167,7 +167,7 @@ def test_the_best_value_of_another_main_metric_is_discarded(tmp_path, caplog, mo
     assert (same.progress.best, same.progress.best_metric) == (0.9, "top1")
     assert "main metric" not in caplog.text
     other = resume("top5", early_stopping=EarlyStopping(patience=5))
-    assert "from top1 to top5: the best top1 (0.9000 in epoch 1) is not compared with it" in caplog.text
+    assert "from top1 to top5: the best top1 (0.9000 in epoch 1) is discarded" in caplog.text
     assert other.early_stopping.best is None
     trainer = make_trainer(other, evaluate=lambda: results, plan=Plan(2, main="top5", higher_is_better=True))
     summary = trainer.fit()

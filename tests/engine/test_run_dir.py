@@ -83,7 +83,7 @@ def test_a_dangling_link_is_named(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "unmounted")
     for run_folder in (tmp_path / "run", tmp_path / "run" / "LeNet"):
         with pytest.raises(
-            PpzooError, match=r"^Global.output_dir: .*/run is a link to .*unmounted, which does not exist$"
+            PpzooError, match=r"^Global.output_dir: .*/run is a link to .*unmounted, which does not exist; create that"
         ):
             open_run_dir(run_folder, resume=False)
 

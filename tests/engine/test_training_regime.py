@@ -139,7 +139,7 @@ def test_the_last_batches_of_an_epoch_make_a_smaller_step_or_are_dropped():
     dropping = StepLoader(batches, update_freq=2, drop_last=True)
     assert len(dropping) == 2
     assert [len(step) for step in dropping.epoch(0)] == [2, 2]
-    with pytest.raises(ConfigError, match=r"Global.update_freq: expected at most the 5 batches .* got 6"):
+    with pytest.raises(ConfigError, match=r"Global.update_freq: expected at most 5, the number of batches .* got 6"):
         StepLoader(batches, update_freq=6, drop_last=True)
 
 

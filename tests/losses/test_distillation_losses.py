@@ -134,7 +134,7 @@ def test_distance_of_inner_layers():
     assert float(loss(output, None)) == pytest.approx(((STUDENT - TEACHER) ** 2).mean(), rel=1e-5)
     with pytest.raises(ConfigError, match=r"DistillationDistanceLoss.key: expected an output of Student \(logits, a\)"):
         LOSSES["DistillationDistanceLoss"](model_name_pairs=PAIRS, key="b")(output, None)
-    with pytest.raises(ConfigError, match="add return_patterns"):
+    with pytest.raises(ConfigError, match="add it to return_patterns"):
         value("DistillationDistanceLoss", key="b")
     with pytest.raises(ConfigError, match="of the same shape"):
         value("DistillationDistanceLoss", teacher=TEACHER[:, :3])

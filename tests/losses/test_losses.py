@@ -276,7 +276,7 @@ def test_labels_and_weights_of_wrong_shape_are_rejected():
     with pytest.raises(DataError, match="soft labels of 0 or more, got -1; use MultiLabelLoss for unknown"):
         value("CELoss", target=paddle.concat([one_hot()[:, 1:], -paddle.ones([len(FACTS["logits"]), 1])], axis=1))
     for name, options in (("FocalLoss", {}), ("PolyLoss", {}), ("CELoss", {"class_weights": [1.0] * 11})):
-        with pytest.raises(DataError, match="expected labels of 16 samples, as the outputs, got 1"):
+        with pytest.raises(DataError, match="expected labels of 16 samples, one per output, got 1"):
             value(name, target=paddle.to_tensor([3]), **options)
     for weight in (0.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="weight: expected a number above 0"):

@@ -13,7 +13,7 @@ from ppzoo.optim import OPTIMIZERS, SCHEDULES
 
 
 class Tiny(nn.Layer):
-    """The network of the measurements."""
+    """The network for which `fixtures/reference/optimizers.json` has PaddleClas's results."""
 
     def __init__(self):
         super().__init__()
@@ -74,7 +74,7 @@ def test_five_steps_equal_paddleclas(case):
     assert_same(after(case["optimizer"]), case["after"])
 
 
-# Formulas by hand, for the first two steps of what was not measured: (weight, gradients, config) -> weight.
+# The first two steps by hand, for optimizers and options without reference values of PaddleClas.
 START, FIRST, SECOND, RATE = 0.5, 2.0, -1.0, 0.1
 
 
@@ -90,10 +90,10 @@ def lasso():
     return w - RATE * (SECOND + 0.3 * np.sign(w))
 
 
-def adam(decay=0.0, apart=False):
+def adam(decay=0.0, decoupled=False):
     w, m, s = START, 0.0, 0.0
     for t, gradient in enumerate((FIRST, SECOND), 1):
-        if apart:
+        if decoupled:
             w *= 1 - RATE * decay
         else:
             gradient += decay * w
@@ -116,8 +116,8 @@ BY_HAND = {
     "nesterov": ({"name": "Momentum", "momentum": 0.9, "use_nesterov": True}, nesterov()),
     "L1": ({"name": "SGD", "regularizer": {"name": "L1", "coeff": 0.3}}, lasso()),
     "Adam": ({"name": "Adam", **ADAM, "weight_decay": 0.2}, adam(0.2)),
-    "AdamW": ({"name": "AdamW", **ADAM, "weight_decay": 0.2}, adam(0.2, apart=True)),
-    "AdamWDL": ({"name": "AdamWDL", **ADAM, "weight_decay": 0.2, "layerwise_decay": 1.0}, adam(0.2, apart=True)),
+    "AdamW": ({"name": "AdamW", **ADAM, "weight_decay": 0.2}, adam(0.2, decoupled=True)),
+    "AdamWDL": ({"name": "AdamWDL", **ADAM, "weight_decay": 0.2, "layerwise_decay": 1.0}, adam(0.2, decoupled=True)),
     "centered": ({"name": "RMSProp", "momentum": 0.5, "rho": 0.9, "epsilon": 1e-3, "centered": True}, centered()),
 }
 

@@ -40,12 +40,12 @@ def rates(schedule, steps=EPOCHS * STEPS):
 def test_rates_equal_paddleclas(case):
     ours = schedule(case["config"], case["epochs"], case["steps_per_epoch"])
     for expected in case["lr"]:
-        # The measurement called get_lr(), as PaddleClas's log does, not the rate in force.
+        # The reference values are those of get_lr(), which PaddleClas logs, not the rates that the optimizer used.
         assert ours.get_lr() == pytest.approx(expected, rel=1e-9)
         ours.step()
 
 
-# What PaddleClas builds from PaddlePaddle's own schedulers, for configurations that were not measured.
+# The schedules of PaddlePaddle that PaddleClas builds, for configurations without reference values.
 EQUIVALENT = {
     "cosine": (COSINE, None, lr.CosineAnnealingDecay(0.2, EPOCHS * STEPS, 0.01)),
     "cosine by complete warm-up": (
@@ -189,7 +189,7 @@ CHANGES = [
 
 
 def changed(config, change):
-    """A schedule's configuration with options changed, or another one in its place; and the length of the run."""
+    """Return the configuration after a change, which can be that of another schedule, and the length of the run."""
     length = {"epochs": change.get("epochs", EPOCHS), "steps": change.get("steps", STEPS)}
     change = {key: value for key, value in change.items() if key not in length}
     if change.pop("rates", False):
@@ -255,7 +255,7 @@ def test_by_epoch_changes_the_rate_at_the_ends_of_epochs_only():
     assert ours == pytest.approx([rate for rate in theirs for _ in range(STEPS)], rel=1e-9)
 
 
-def test_last_epoch_starts_later():
+def test_last_epoch_sets_the_first_step():
     undisturbed = rates(schedule(COSINE))
     assert rates(schedule({**COSINE, "last_epoch": 4}), 20) == pytest.approx(undisturbed[5:25])
     by_epoch = {**PIECEWISE, "by_epoch": True}

@@ -1,9 +1,9 @@
 """Kills training runs repeatedly and checks that nothing is lost: `python tests/robustness/kills.py [COUNT]`.
 
 Each run is killed at random moments: one third by time, two thirds at a random file operation (before it, after it, or
-with half of the file written). It is resumed with `--resume auto` until it ends. Its weights, optimizer, progress and
-logged metrics must then be bit-identical to those of an undisturbed run, and no run may resume from a checkpoint older
-than the last one that was saved.
+with half of the file written). Signals other than KILL are sent by time only. The run is resumed with `--resume auto`
+until it ends. Its weights, optimizer, progress and logged metrics must then be bit-identical to those of an undisturbed
+run, and no run may resume from a checkpoint older than the last one that was saved.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def count_operations(file: Path):
 
 
 def die_at(number: int, way: str):
-    """Kill the current process at its file operation of that number: before it, after it, or with a torn file."""
+    """Kill the current process at its file operation `number`: "before" it, "after" it, or "torn", with half a file."""
     left = [number]
 
     def deadly(call):
@@ -106,7 +106,7 @@ def die_at(number: int, way: str):
 def kill_run(
     config: Path, name: str, signals: tuple[signal.Signals, ...], chance: random.Random, reference: dict, kills: int
 ):
-    """Run to the end through up to `kills` kills; return the exit statuses, and the problems found afterwards."""
+    """Kill a run up to `kills` times, resume it until it ends, and return its exit statuses and the problems found."""
     folder = config.parent
     log, checkpoints = folder / f"{name}.txt", CheckpointLog(folder / f"{name}.checkpoints")
     command, died = arguments(config, name), []
@@ -137,7 +137,7 @@ def kill_run(
 
 
 def measure_undisturbed(config: Path) -> dict:
-    """Make an undisturbed run; return its file operations, its seconds, and `start`, those before the first step."""
+    """Make an undisturbed run; return its number of file operations, its seconds, and the seconds until it starts."""
     folder, began = config.parent, time.time()
     file = folder / "operations"
     status = run(arguments(config, "reference"), folder / "reference.txt", lambda: count_operations(file))
@@ -148,7 +148,7 @@ def measure_undisturbed(config: Path) -> dict:
 
 
 def kill_repeatedly(folder: Path, count: int, signals: tuple[signal.Signals, ...], seed: int = 0):
-    """Kill runs `count` times; return the numbers of exits by signal, and all problems."""
+    """Kill runs `count` times in total; return the number of exits by signal or exit status, and all problems."""
     config, chance = make_workspace(folder), random.Random(seed)
     reference = measure_undisturbed(config)
     died, wrong, number = Counter(), [], 0

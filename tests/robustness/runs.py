@@ -101,10 +101,11 @@ def arguments(config: Path, name: str, *overrides: str, resume: str = "auto") ->
 
 
 def start(command: Sequence[str], log: Path, prepare: Callable[[], object] = lambda: None) -> int:
-    """Fork a process that runs a command, and return its number.
+    """Fork a process that runs a command of ppzoo, and return its process ID.
 
     Args:
-        log: its output is appended to this file.
+        command: the arguments of `ppzoo`.
+        log: the output of the process is appended to this file.
         prepare: called first in the new process.
     """
     child = os.fork()

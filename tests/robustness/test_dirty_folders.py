@@ -95,7 +95,7 @@ def dirty(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(dirty):
-    """The output folder of a run on them."""
+    """The output folder of a run on the images of `dirty`."""
     config, _ = dirty
     options = ("DataLoader.Train.loader.num_workers=2", "Global.save_interval_steps=3", "Global.save_interval=100")
     assert main(arguments(config, "trained", *options)) == 0

@@ -15,7 +15,7 @@ from ppzoo.cli import main
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The configuration of a run, of which `reference` is undisturbed."""
+    """The configuration of all runs of this module; the run `reference` has completed undisturbed."""
     config = make_workspace(tmp_path_factory.mktemp("disks"), train=20, test=10, epochs=2)
     assert main(arguments(config, "reference")) == 0
     return config
@@ -33,7 +33,7 @@ def file_size_limit(size):
 
 
 def after_steps(monkeypatch, steps, act):
-    """Call `act` after so many steps of a run, before they are saved."""
+    """Call `act` after the given number of steps of a run, before the checkpoint of the last one is saved."""
     on_step_end = engine.CheckpointSaver.on_step_end
     left = iter(range(steps - 1, -1, -1))
 

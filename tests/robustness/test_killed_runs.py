@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 @pytest.mark.slow
 @pytest.mark.parametrize(("signals", "count"), [("KILL", 8), ("TERM,INT", 3)])
 def test_nothing_is_lost(signals, count):
-    """In a separate process, which forks the runs: PaddlePaddle's threads in this one would not survive that."""
+    """A separate process forks the runs, because the threads of PaddlePaddle in this process do not survive a fork."""
     command = [sys.executable, str(FOLDER / "kills.py"), str(count), "--signals", signals]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -22,7 +22,7 @@ class PowerCut(BaseException):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The configuration of a run, of which `reference` is undisturbed."""
+    """The configuration of all runs of this module; the run `reference` has completed undisturbed."""
     config = make_workspace(tmp_path_factory.mktemp("cuts"), train=20, test=10, epochs=2)
     assert main(arguments(config, "reference", "Global.keep=1", "Global.save_interval_steps=null")) == 0
     return config
@@ -76,7 +76,7 @@ def test_a_signal_before_the_first_step_is_reported_in_one_word(reference, monke
     assert capsys.readouterr().err.splitlines()[-1] == message
 
 
-def test_resuming_in_a_locked_folder_is_refused_first(reference, capsys):
+def test_resuming_in_a_locked_folder_is_refused_before_checkpoints_are_read(reference, capsys):
     folder = output_of(reference.parent, "reference")
     damaged = folder / "mine.manifest"
     damaged.write_text("torn")

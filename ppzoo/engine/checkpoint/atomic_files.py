@@ -66,7 +66,7 @@ def remove_if_exists(path: str) -> None:
 
 
 def existing_suffixes(prefix: Path) -> list[str]:
-    """Return the suffixes of the files of an existing checkpoint."""
+    """Return the suffixes of the files of an existing checkpoint, with `.pdema` if that file exists."""
     return [*REQUIRED_SUFFIXES, EMA_WEIGHTS] if os.path.exists(f"{prefix}{EMA_WEIGHTS}") else list(REQUIRED_SUFFIXES)
 
 
@@ -124,7 +124,7 @@ def staged_prefix(prefix: Path) -> Path:
 
 
 def commit(prefix: Path, known: Mapping[str, ManifestEntry] = MappingProxyType({})) -> None:
-    """Make the staged files, which are complete, the checkpoint.
+    """Replace the checkpoint `prefix` by its staged files, which have to be complete.
 
     Args:
         known: manifest entries of files that need not be read again, by suffix.
@@ -160,7 +160,7 @@ def _describe_file(path: str) -> ManifestEntry:
 
 
 def _move_in_place(prefix: Path, suffixes: Collection[str]) -> None:
-    """Rename the staged files that are still there."""
+    """Rename the staged files that have not been renamed yet."""
     if EMA_WEIGHTS not in suffixes:
         remove_if_exists(f"{prefix}{EMA_WEIGHTS}")  # of the previous checkpoint
     for suffix in (*suffixes, MANIFEST):

@@ -1,8 +1,8 @@
 """Checkpoints of a run, with PaddleClas's file names.
 
 A checkpoint consists of `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, `PREFIX.pdema` with averaged weights, and
-`PREFIX.manifest` (see `atomic_files`). `.pdema` holds the averages, except in a `best_model` whose averages are better
-than the trained weights: there they are in `.pdparams` and the trained weights in `.pdema`, and `.pdstates` has the
+`PREFIX.manifest` (see `atomic_files`). `.pdparams` holds the trained weights and `.pdema` the averages. In a
+`best_model` whose averages are better than the trained weights, these two files are exchanged, and `.pdstates` has the
 entry "averaged".
 """
 
@@ -44,7 +44,7 @@ from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")
 
-LONG_EVALUATION = 10.0  # seconds; before a longer evaluation the finished steps are saved
+LONG_EVALUATION = 10.0  # seconds; `latest` is saved before an evaluation unless the previous one was shorter
 
 
 class CheckpointSaver(Callback):

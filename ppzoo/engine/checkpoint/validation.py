@@ -63,7 +63,7 @@ def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> N
     for name, found in saved.get("identity", {}).items():
         expected = identity.get(name, found)
         if found is not None and expected != found:  # None: version 0.1.0 saved no class names for renumbered labels
-            label = name.replace("data set", "dataset")  # the key in files
+            label = name.replace("data set", "dataset")  # checkpoints have the key "data set"
             raise CheckpointError(f"expected {label} {expected!r} as in the configuration, got {found!r}")
     step, steps = saved.get("step", 0), identity.get("steps per epoch", math.inf)
     if step > steps:
