@@ -17,7 +17,7 @@ from ppzoo.metrics.precision_recall import average_precision, eleven_point_preci
 
 @METRICS.register
 class HammingDistance(Metric):
-    """Fraction of the known labels that are predicted wrongly; lower is better."""
+    """Fraction of the known labels that are predicted wrongly, with a threshold of 0.5; lower is better."""
 
     label_kind = "multi"
 
@@ -37,7 +37,7 @@ class HammingDistance(Metric):
 
 @METRICS.register
 class AccuracyScore(Metric):
-    """Multi-label accuracy.
+    """Multi-label accuracy; a class is predicted if its probability is above 0.5.
 
     Args:
         base: "label": fraction of the known labels that are predicted correctly; "sample": fraction of the samples with
@@ -70,7 +70,7 @@ class AccuracyScore(Metric):
 
 @METRICS.register
 class MultiLabelMAP(ScoreMetric):
-    """Mean average precision over the classes that have a positive label; samples with an unknown label are ignored.
+    """Mean average precision over the classes that have a positive label; unknown labels are ignored.
 
     Args:
         map_type: "integral": precision summed over the steps of recall; "11point": mean of the highest precision at a

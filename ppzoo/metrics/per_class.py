@@ -66,7 +66,7 @@ class PrecisionRecallF1(Metric):
 
 @METRICS.register
 class AveragePrecision(ScoreMetric):
-    """Mean over the classes that occur of their one-vs-rest average precision."""
+    """Mean of the one-vs-rest average precisions of the classes that occur in the labels."""
 
     label_kind = "single"
 
