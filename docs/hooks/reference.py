@@ -89,8 +89,8 @@ SHARED_TEXTS = {  # options of optimizers, schedules and postprocessing that the
 COMMANDS = """\
 # Commands
 
-`ppzoo COMMAND --help` prints the same. Exit status: 0 success; 1 the run failed; 2 the input is wrong, which one line
-explains.
+`ppzoo COMMAND --help` prints the same. Exit status: 0: success; 1: the run failed; 2: the input is wrong, as a message
+of one line explains.
 """
 KEYS = """\
 # Configuration keys
@@ -122,8 +122,8 @@ one image of the input size. `ppzoo models` prints the same table, and `ppzoo mo
 """
 SEVERAL_NETWORKS = "Arch of several networks"
 SPEED = """\
-Inference is `Predictor.predict` for one image, and training one step with a batch of {batch} images, divided by
-{batch}. Measured on {date}: {processor}, {cores} cores, Python {python}, PaddlePaddle {paddle}, by
+The inference time is that of `Predictor.predict` for one image. The training time is that of a step, divided by its
+batch size, {batch}. Measured on {date}: {processor}, {cores} cores, Python {python}, PaddlePaddle {paddle}, by
 `benchmarks/architectures.py`.
 """
 PLURALS = {"loss": "Losses", "lr": "Learning-rate schedules", "postprocess": "Postprocessing"}
@@ -133,7 +133,7 @@ Translate = Callable[[str], str]
 
 
 class Chinese:
-    """Returns the Chinese sentence for an English one, and records the sentences that have none.
+    """Returns the Chinese sentence for an English one, and records the English sentences that were looked up.
 
     Attributes:
         sentences: Chinese sentences by English ones, from `reference_zh.yaml`.
@@ -435,7 +435,7 @@ def escape(text: str) -> str:
 
 
 def _join_sentences(sentences: Iterable[str], translate: Translate) -> str:
-    """Join sentences by a space; none follows a Chinese full stop."""
+    """Join sentences, with a space between English ones and without one between Chinese ones."""
     return ("" if isinstance(translate, Chinese) else " ").join(sentences)
 
 
