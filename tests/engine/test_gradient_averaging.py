@@ -10,7 +10,7 @@ FLOATS = 4  # bytes of a float32
 
 
 class Transfers:
-    """The all-reduce of two processes, the other of which has gradients of 1; it takes effect when it is waited for."""
+    """The all-reduce with another process, whose gradients are 1; the sums are written when they are waited for."""
 
     def __init__(self, network):
         self.network = network

@@ -1,4 +1,4 @@
-"""Several processes of PaddlePaddle's launcher on this machine: results equal those of one, and failures end all."""
+"""Several processes of PaddlePaddle's launcher: results equal those of one process, and if one fails, all end."""
 
 import json
 import os

@@ -101,7 +101,7 @@ def arguments(config: Path, name: str, *overrides: str, resume: str = "auto") ->
 
 
 def start(command: Sequence[str], log: Path, prepare: Callable[[], object] = lambda: None) -> int:
-    """Fork a process that runs a command, and return its number.
+    """Fork a process that runs a command, and return its process id.
 
     Args:
         log: its output is appended to this file.
