@@ -46,7 +46,7 @@ def test_an_image_can_have_several_labels(tmp_path):
 
 def test_label_ratios_are_returned_on_request(tmp_path):
     data = multi_label(tmp_path, "a.png\t0,1\nb.png\t0,-1\nc.png\t1,1\nd.png\t0,1\n", label_ratio=True)
-    np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 1.0]], np.float32))  # of those known
+    np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 1.0]], np.float32))  # -1 does not count
 
 
 @pytest.mark.parametrize(
