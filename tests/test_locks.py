@@ -1,4 +1,4 @@
-"""Locks exclude other processes, end with their process, and harm no file that is not a lock."""
+"""Locks exclude other processes, end with their process, and do not change files that are not locks."""
 
 import os
 import signal

@@ -181,7 +181,7 @@ def test_quiet_shows_no_bar():
 
 
 @pytest.mark.parametrize("stdout_is_terminal", [True, False])
-def test_results_on_a_terminal_are_their_own_progress(stdout_is_terminal):
+def test_results_on_a_terminal_replace_the_bar(stdout_is_terminal):
     session = on_terminal(
         "for item in track('ab', 2, 'predicting', is_printed=True): print(item)", stdout_is_terminal=stdout_is_terminal
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "blocks"
 BOX_HEIGHT, GAP, LANE, MARGIN = 26, 16, 22, 14  # pixels; LANE: width of a branch without steps
-CHARACTER = 7.2  # pixels
-# Readable on white and on black: lines of a middle gray, and dark text on light boxes.
+CHARACTER = 7.2  # width of a character in pixels
+# Readable on white and on black: lines of a medium gray, and dark text on light boxes.
 LINE, TEXT = "#808891", "#16202c"
 FILLS = {"conv": "#b9d7f4", "depthwise": "#bfe6c8", "group": "#b9d7f4", "SE": "#f3d4ae", "merge": "#e3d3f2"}
 OTHER = "#dfe3e8"
@@ -103,7 +103,7 @@ BLOCKS = {
         "GhostNet_x1_0",
         "_ghostbottleneck_2",
         [residual(*ghost_module(", ReLU"), *ghost_module(""))],
-        "Some blocks have an SE between the two halves.",
+        "Some blocks have an SE between the two Ghost modules.",
     ),
     "googlenet": Block(
         "GoogLeNet",
@@ -131,7 +131,7 @@ BLOCKS = {
         "MobileNetV3_large_x1_0",
         "blocks.4",
         [residual("conv 1x1, BN, ReLU", "depthwise 5x5, BN, ReLU", "SE", "conv 1x1, BN")],
-        "Some blocks have no SE, depthwise 3x3 convolutions, or Hardswish.",
+        "Some blocks have no SE, some have depthwise 3x3 convolutions, and some have Hardswish instead of ReLU.",
     ),
     "mobilenet_v4": Block(
         "MobileNetV4_conv_small",
@@ -163,14 +163,14 @@ BLOCKS = {
         "PPLCNetV2_small",
         "stages.0.1",
         ["depthwise 3x3, BN, ReLU", "conv 1x1, BN, ReLU"],
-        "Blocks of the last stage sum parallel depthwise convolutions of several sizes in training; `fuse` makes them "
-        "one.",
+        "Blocks of the last stage sum parallel depthwise convolutions of several sizes in training; `fuse` merges them "
+        "into one convolution.",
     ),
     "repvgg": Block(
         "RepVGG_A0",
         "stage1.1",
         [Split([["conv 3x3, BN"], ["conv 1x1, BN"], ["BN"]], "add"), "ReLU"],
-        "`fuse` makes the three branches one 3x3 convolution for inference.",
+        "`fuse` merges the three branches into one 3x3 convolution for inference.",
     ),
     "resnet": Block(
         "ResNet18",

@@ -1,8 +1,8 @@
-"""Draw the pictures of the documents again: `python docs/hooks/pictures.py`.
+"""Redraw the pictures of the documentation: `python docs/hooks/pictures.py`.
 
-`docs/pictures.json` records, for each picture, its SHA-256, the code that draws it with its SHA-256, and the command
-whose result it shows. `tests/docs/test_pictures.py` fails while the code differs from the record: the picture is then
-older than the code.
+`docs/pictures.json` records, for each picture, its SHA-256, the files or functions that draw it with the SHA-256 of
+each, and the command whose result it shows. `tests/docs/test_pictures.py` fails while this code differs from the
+record: the picture is then older than the code.
 
     python docs/hooks/pictures.py                          # train, and draw all pictures (needs Chromium and selenium)
     python docs/hooks/pictures.py curves.png --runs RUNS   # draw one picture, from runs that exist: RUNS/LeNet, ...
@@ -27,7 +27,7 @@ from typing import Any
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 RECORD = DOCS / "pictures.json"
-REPORT_SIZE, REPORT_SCALE = (1200, 1406), 0.8  # the page in its pixels, and pixels of the picture for each
+REPORT_SIZE, REPORT_SCALE = (1200, 1406), 0.8  # the page in CSS pixels, and pixels of the picture per CSS pixel
 PAGE = "ppzoo/report/page"
 
 
@@ -37,8 +37,8 @@ class Picture:
 
     Attributes:
         config: the included configuration that is trained; its run is in the folder `run`.
-        sources: the files that draw, or "FILE::FUNCTION".
-        draw: draws the picture of a run folder into a file.
+        sources: the files with the code that draws, or "FILE::FUNCTION".
+        draw: a function that draws the picture of a run folder into a file.
     """
 
     config: str
@@ -111,7 +111,7 @@ def draw_curves(run: Path, target: Path) -> None:
 
 
 def draw_report(run: Path, target: Path) -> None:
-    """Write the report of a run, and photograph the first part of its page."""
+    """Write the report of a run, and save a screenshot of the first part of its page."""
     from io import BytesIO
 
     from PIL import Image
@@ -143,7 +143,7 @@ def _open_browser() -> Iterator[Any]:
 
 
 def _run(name: str, *arguments: str, cwd: Path = ROOT) -> None:
-    """Run a command of ppzoo in a process: commands restart theirs with other environment variables."""
+    """Run a command of ppzoo in a separate process, since commands restart their process with other variables."""
     start = "import sys; sys.argv[0] = 'ppzoo'; from ppzoo.cli import console; console()"
     command = [sys.executable, "-c", start, name, *arguments]
     if subprocess.run(command, cwd=cwd, check=False).returncode:

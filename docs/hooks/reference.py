@@ -64,34 +64,33 @@ NOT_IN_PADDLECLAS = {
     "TTA.ten_crop",
 }
 SHARED_TEXTS = {  # options of optimizers, schedules and postprocessing that their docstrings do not repeat
-    "beta1": "decay of the mean of the gradients",
-    "beta2": "decay of the mean of the squared gradients",
-    "centered": "divide by the standard deviation of the gradients instead of the root of their mean square",
-    "coeff": "factor of the penalty",
-    "cycle": "start again after the last step",
-    "decay_epochs": "the epochs at which the rate changes",
-    "end_lr": "the rate at the end",
-    "epsilon": "added to the divisor",
-    "eta_min": "the rate at the end",
-    "gamma": "factor at each change",
-    "lazy_mode": "accepted as in PaddlePaddle, for sparse gradients",
-    "learning_rate": "the rate at the start, after the warm-up",
-    "milestones": "the epochs at which the rate changes",
-    "momentum": "factor of the previous update",
-    "power": "exponent of the curve",
-    "rho": "decay of the mean of the squared gradients",
-    "step_size": "epochs between changes",
-    "threshold": "smallest probability of a predicted class",
-    "topk": "number of classes",
-    "use_nesterov": "Nesterov's momentum",
-    "values": "the rates between these epochs",
-    "weight_decay": "coefficient of the decay: each step subtracts learning rate x coefficient x weight",
+    "beta1": "decay rate of the running mean of the gradients, from 0 to below 1.",
+    "beta2": "decay rate of the running mean of the squared gradients, from 0 to below 1.",
+    "centered": "divide by the standard deviation of the gradients instead of the root of their mean square.",
+    "coeff": "factor of the penalty, 0 or more.",
+    "decay_epochs": "the epochs at which the rate changes, counted from the end of the warm-up, in ascending order.",
+    "end_lr": "the rate at the end of the run, 0 or more.",
+    "epsilon": "small number that is added to the divisor, above 0.",
+    "eta_min": "the rate at the end of the run, 0 or more.",
+    "gamma": "factor on the rate at each change, above 0 and below 1.",
+    "lazy_mode": "as in PaddlePaddle, where it affects sparse gradients only; ppzoo's networks have none.",
+    "learning_rate": "the first rate after the warm-up, above 0.",
+    "milestones": "the epochs at which the rate changes, counted from the end of the warm-up, in ascending order.",
+    "momentum": "factor of the previous update, from 0 to below 1.",
+    "power": "exponent of the decay, above 0.",
+    "rho": "decay rate of the running mean of the squared gradients, from 0 to below 1.",
+    "step_size": "number of epochs between changes of the rate; it can be a fraction.",
+    "threshold": "for `MultiLabelThreshOutput` and `ThreshOutput`: smallest probability of a predicted class.",
+    "topk": "for `Topk`: number of classes.",
+    "use_nesterov": "use Nesterov momentum.",
+    "values": "the rates before, between and after `decay_epochs`, one more than these.",
+    "weight_decay": "coefficient of the decay: each step subtracts learning rate x coefficient x weight.",
 }
 COMMANDS = """\
 # Commands
 
-`ppzoo COMMAND --help` prints the same. Exit status: 0 success; 1 the run failed; 2 the input is wrong, which one line
-explains.
+`ppzoo COMMAND --help` prints the same. Exit status: 0: success; 1: the run failed; 2: the input is wrong, as a message
+of one line explains.
 """
 KEYS = """\
 # Configuration keys
@@ -108,9 +107,10 @@ component.
 COMPONENTS = """\
 # Components
 
-What configurations can name, with its options. Names and options are PaddleClas's where PaddleClas has the component.
-`ppzoo configs --schema` prints all of this as a JSON Schema for editors. The options of architectures are in
-[Architectures](reference_architectures.md).
+The components that a configuration can name, and their options. Components and options that PaddleClas has are named as
+in PaddleClas, unless an entry states another name. In shapes, N is the number of images, C the number of classes (of
+images: of channels), and H x W are height and width. `ppzoo configs --schema` prints all of this as a JSON Schema for
+editors. The options of architectures are in [Architectures](reference_architectures.md).
 """
 ARCHITECTURES = """\
 # All architectures
@@ -122,8 +122,8 @@ one image of the input size. `ppzoo models` prints the same table, and `ppzoo mo
 """
 SEVERAL_NETWORKS = "Arch of several networks"
 SPEED = """\
-Inference is `Predictor.predict` for one image, and training one step with a batch of {batch} images, divided by
-{batch}. Measured on {date}: {processor}, {cores} cores, Python {python}, PaddlePaddle {paddle}, by
+The inference time is that of `Predictor.predict` for one image. The training time is that of a step, divided by its
+batch size, {batch}. Measured on {date}: {processor}, {cores} cores, Python {python}, PaddlePaddle {paddle}, by
 `benchmarks/architectures.py`.
 """
 PLURALS = {"loss": "Losses", "lr": "Learning-rate schedules", "postprocess": "Postprocessing"}
@@ -133,7 +133,7 @@ Translate = Callable[[str], str]
 
 
 class Chinese:
-    """Returns the Chinese sentence for an English one, and records the sentences that have none.
+    """Returns the Chinese sentence for an English one, and records the English sentences that were looked up.
 
     Attributes:
         sentences: Chinese sentences by English ones, from `reference_zh.yaml`.
@@ -435,7 +435,7 @@ def escape(text: str) -> str:
 
 
 def _join_sentences(sentences: Iterable[str], translate: Translate) -> str:
-    """Join sentences by a space; none follows a Chinese full stop."""
+    """Join sentences, with a space between English ones and without one between Chinese ones."""
     return ("" if isinstance(translate, Chinese) else " ").join(sentences)
 
 

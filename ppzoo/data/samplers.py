@@ -65,7 +65,7 @@ class DistributedBatchSampler:
 
     Args:
         batch_size: samples per step on each process.
-        shuffle: draw a new order for each epoch, from (seed, epoch).
+        shuffle: draw a new order for each epoch, which depends only on the seed and the epoch.
         drop_last: drop the samples that remain after the last full step.
         length: number of samples.
         seed: seed of the order, 0 or more.

@@ -76,7 +76,7 @@ def _repeat(members: np.ndarray, count: int, random: np.random.Generator) -> np.
 @SAMPLERS.register
 @dataclass(eq=False, kw_only=True)
 class ClassBalancedSampler(_LabelSampler):
-    """The same number of samples of each class in every epoch; the numbers differ by at most 1."""
+    """Equal numbers of samples of all classes in every epoch (they differ by at most 1)."""
 
     def counts(self, random: np.random.Generator) -> np.ndarray:
         share, rest = divmod(self.length, len(self.members))
@@ -122,17 +122,19 @@ class WeightedRandomSampler(_LabelSampler):
 @SAMPLERS.register
 @dataclass(eq=False, kw_only=True)
 class RepeatedAugSampler(DistributedBatchSampler):
-    """Repeated augmentation (Hoffer et al., arXiv:1901.09335), as in DeiT and PaddleClas.
+    """Repeat each image several times, with different random transforms: arXiv:1901.09335; alias `RASampler`.
 
-    Each sample is repeated `num_repeats` times in succession, with different random transforms; the processes take
-    these copies in turn, so that different processes see different copies. An epoch ends after as many samples as the
-    dataset has, rounded down to a multiple of `selected_round`: about 1 / num_repeats of the images occur in it.
+    Hoffer et al.: "Augment your batch: better training with larger batches". As in DeiT and PaddleClas, each sample is
+    repeated `num_repeats` times in succession, with different random transforms; the processes take these copies in
+    turn, so that different processes see different copies. An epoch ends after as many samples as the dataset has,
+    rounded down to a multiple of `selected_round`: about 1 / num_repeats of the images occur in it.
 
     Args:
         batch_size, shuffle, drop_last, length, seed, rank, world_size: see `DistributedBatchSampler`.
         pad: must be True, since not all images occur.
-        num_repeats: number of copies of each image, 1 or more.
-        selected_round: the samples of an epoch are rounded down to a multiple of this; 0: do not round.
+        num_repeats: number of copies of each image, 1 or more. An epoch has as many samples as the dataset, so about
+            1 / num_repeats of the images occur in it.
+        selected_round: the number of samples of an epoch is rounded down to a multiple of this; 0: do not round.
 
     Raises:
         ConfigError: an option out of its range, data for evaluation, or no sample remains.
@@ -187,7 +189,7 @@ class MultiScaleSampler(DistributedBatchSampler):
         batch_size: samples per step and process at the first of `scales`; PaddleClas calls it `first_bs`.
         scales: sides of the square images in pixels; they are rounded down to multiples of `divided_factor`.
         divided_factor: the factor by which the network reduces its input, usually 32.
-        shuffle, is_training: must be True.
+        shuffle, is_training: must be true.
         drop_last, length, seed, rank, world_size: see `DistributedBatchSampler`.
         pad: must be True, since evaluations need one size.
 

@@ -47,9 +47,8 @@ class MultiLabelThreshOutput:
     """All classes whose probability is at least `threshold`, in the order of their indices.
 
     Args:
-        threshold: 0 to 1; or a list of one value per class; or, as in PaddleX's exports, a mapping with the key
-            "default" and, for each class with another threshold, its index as a key, such as
-            `{"default": 0.5, "3": 0.7}`.
+        threshold: 0 to 1; or a list of one value per class; or, as in PaddleX's exports, a mapping such as
+            {"default": 0.5, "3": 0.7}, in which class 3 has the threshold 0.7 and all other classes have 0.5.
         labels: class index -> name; a class without a name gets its index as name.
 
     Raises:
@@ -114,8 +113,8 @@ class ThreshOutput:
 
     Args:
         threshold: 0 to 1.
-        label_0: name of class 0; by default that of the network's classes.
-        label_1: name of class 1; by default that of the network's classes.
+        label_0: name of class 0; by default its name in the network's list of classes.
+        label_1: name of class 1; by default its name in the network's list of classes.
 
     Raises:
         ConfigError: `threshold` is out of range, or the network does not have two classes.

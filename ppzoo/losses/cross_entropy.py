@@ -26,13 +26,14 @@ from ppzoo.losses.base import (
 
 @LOSSES.register
 class CELoss(Loss):
-    """Cross entropy of logits with indices (N or N x 1) or soft labels (N x C).
+    """Cross entropy of logits with labels that are class indices (N or N x 1) or soft labels (N x C).
 
     Args:
         epsilon: label smoothing, in [0, 1).
-        class_weights: weight of each class, for unbalanced data. The weighted sum is divided by the sum of the weights:
-            of the batch in training, of all batches in evaluation. "balanced" in a configuration: n / (k n_c) for n
-            training images, k classes with images, and n_c images of class c.
+        class_weights: weight of each class, for unbalanced data. The loss is the sum of the weighted losses of the
+            images, divided by the sum of their weights: in training over a batch, in evaluation over all batches.
+            "balanced" (in configurations only) gives class c the weight n / (k n_c), for n training images, k classes
+            that have images, and n_c images of class c.
         reduction: accepted for PaddleClas's configurations: the loss of a batch is always the mean.
 
     Raises:
@@ -74,7 +75,7 @@ def log_softmax(logits: paddle.Tensor) -> paddle.Tensor:
 
 @LOSSES.register
 class SoftTargetCELoss(CELoss):
-    """Cross entropy with soft labels; PaddleClas's `SoftTargetCrossEntropy`."""
+    """Cross entropy with soft labels (N x C); `SoftTargetCrossEntropy` is PaddleClas's name of `SoftTargetCELoss`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class _ModulatedCrossEntropy(Loss):
 
 @LOSSES.register
 class FocalLoss(_ModulatedCrossEntropy):
-    """-(1 - p)^gamma log p of the label's classes: Lin et al., arXiv:1708.02002, with softmax.
+    """Focal loss -(1 - p)^gamma log p, with p the softmax of the label's class: Lin et al., arXiv:1708.02002.
 
     Args:
         gamma: focusing parameter, 0 or more; a larger one gives easy samples less weight. 0: cross entropy.
@@ -148,10 +149,10 @@ class FocalLoss(_ModulatedCrossEntropy):
 
 @LOSSES.register
 class PolyLoss(_ModulatedCrossEntropy):
-    """Poly-1: -log p + epsilon1 * (1 - p) of the label's classes: Leng et al., arXiv:2204.12511, equation 6.
+    """Poly-1: -log p + epsilon1 * (1 - p), with p the softmax of the label's class: arXiv:2204.12511, equation 6.
 
     Args:
-        epsilon1: weight added to the first term of the polynomial, above -1.
+        epsilon1: factor of (1 - p), above -1; 0: cross entropy.
         epsilon, class_weights: see `CELoss`.
     """
 

@@ -26,7 +26,7 @@ class DistillationLoss(Loss):
 
     Args:
         key: key of the output of a network that returns several; the logits by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     networks = "several"
@@ -64,7 +64,7 @@ class PairLoss(DistillationLoss):
     """Base of the losses of two networks, summed over the pairs.
 
     Args:
-        model_name_pairs: [student, teacher] names.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`.
         key, name: see `DistillationLoss`.
     """
 
@@ -95,7 +95,7 @@ class NetworkLoss(DistillationLoss):
     """Base of the losses of single networks with the ground truth, summed over the networks.
 
     Args:
-        model_names: names of the networks.
+        model_names: names of the networks in `Arch.models`.
         loss: the loss of one network.
         key, name: see `DistillationLoss`.
     """
@@ -121,11 +121,11 @@ class DistillationCELoss(PairLoss):
     """Cross entropy of a student's logits with the softmax of a teacher's, summed over the pairs.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         key: key of the logits if a network returns several outputs; "logits" by default.
         epsilon: label smoothing, in [0, 1).
         use_hard_label: the targets are the teacher's most probable classes instead of its softmax.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class DistillationGTCELoss(NetworkLoss):
     """Cross entropy of networks' logits with the ground truth, summed over the networks.
 
     Args:
-        model_names: names of the networks.
+        model_names: names of the networks in `Arch.models`.
         key: key of the logits if a network returns several outputs; "logits" by default.
         epsilon: label smoothing, in [0, 1).
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "single"
@@ -176,10 +176,10 @@ class DistillationMultiLabelLoss(NetworkLoss):
     """`MultiLabelLoss` of networks' logits with the ground truth, summed over the networks.
 
     Args:
-        model_names: names of the networks.
+        model_names: names of the networks in `Arch.models`.
         epsilon, size_sum, weight_ratio: see `MultiLabelLoss`.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "multi"

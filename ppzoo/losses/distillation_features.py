@@ -21,33 +21,34 @@ Keys = str | list[str] | None
 
 @LOSSES.register
 class DistillationPairLoss(DistillationLoss):
-    """Loss of the features of two networks, with layers that are trained with the student; summed over the pairs.
+    """Feature distillation by a loss with layers that are trained with the student; summed over the pairs.
 
     The weights of these layers are in the checkpoints of the run, but not in those of the student alone.
 
     Args:
         base_loss_name: AFDLoss (arXiv:2102.02973), MGDLoss (arXiv:2205.01529), PEFDLoss (arXiv:2210.15274) or
             ReviewKDLoss (arXiv:2104.09044).
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         s_key: layer in `return_patterns` of the student; for AFDLoss and ReviewKDLoss a list, from the first layer to
-            the last.
+            the last. `s_key` or `s_keys` is required.
         t_key: the same for the teacher.
         s_keys: another name of `s_key`.
         t_keys: another name of `t_key`.
-        student_channel: PEFDLoss: channels of the student's features.
-        teacher_channel: PEFDLoss: channels of the teacher's features.
+        student_channel: PEFDLoss (required): number of channels of the student's features.
+        teacher_channel: PEFDLoss (required): number of channels of the teacher's features.
         num_projectors: PEFDLoss: number of projections of the student's features, at least 1; 3 by default.
-        student_channels: MGDLoss: channels of the student's features; ReviewKDLoss: a list, with the channels of each
-            layer.
+        student_channels: MGDLoss (required): number of channels of the student's features. ReviewKDLoss (required): a
+            list, with the number for each layer.
         teacher_channels: the same for the teacher.
         alpha_mgd: MGDLoss: weight of the loss, above 0; 1.756 by default.
-        lambda_mgd: MGDLoss: probability of each channel to be 0 in training, from 0 to below 1; 0.15 by default.
-        mid_channel: ReviewKDLoss: channels in which features are fused; 256 by default.
-        hcl_mode: ReviewKDLoss: average ("avg", the default) or maximum pooling ("max").
-        s_shapes: AFDLoss: shapes [channels, height, width] of the student's layers.
-        t_shapes: AFDLoss: shapes [channels, height, width] of the teacher's layers.
-        qk_dim: AFDLoss: number of values per query and key; 128 by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        lambda_mgd: MGDLoss: probability that a channel is set to 0 in training, from 0 to below 1; 0.15 by default.
+        mid_channel: ReviewKDLoss: number of channels of the fused features; 256 by default.
+        hcl_mode: ReviewKDLoss: pooling of the features that are compared: average ("avg", the default) or maximum
+            ("max").
+        s_shapes: AFDLoss (required): shapes [channels, height, width] of the student's layers.
+        t_shapes: AFDLoss (required): shapes [channels, height, width] of the teacher's layers.
+        qk_dim: AFDLoss: dimension of the attention's queries and keys; 128 by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     network_options = ("model_name_pairs",)

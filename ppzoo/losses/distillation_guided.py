@@ -12,14 +12,15 @@ from ppzoo.losses.divergence import softened_divergence
 
 @LOSSES.register
 class DistillationGuidedDMLLoss(PairLoss):
-    """`DistillationDMLLoss`, averaged over the images whose label the teacher predicts; 0 if there are none.
+    """`DistillationDMLLoss`, averaged over the images that the teacher classifies correctly; 0 if there are none.
 
     Args:
-        model_name_pairs: pairs of networks that learn from each other; the second one is the teacher.
+        model_name_pairs: pairs of names in `Arch.models`. Both networks learn from each other; the second one is the
+            teacher.
         act: activation of the outputs; null if they are probabilities.
         eps: small number that is added to probabilities before the logarithm.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "single"
@@ -45,13 +46,13 @@ class DistillationGuidedDMLLoss(PairLoss):
 
 @LOSSES.register
 class DistillationGuidedKLDivLoss(DistillationKLDivLoss):
-    """`DistillationKLDivLoss`, averaged over the images whose label the teacher predicts; 0 if there are none.
+    """`DistillationKLDivLoss`, averaged over the images that the teacher classifies correctly; 0 if there are none.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         temperature: divisor of the logits, above 0.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "single"

@@ -19,17 +19,17 @@ Activation = Literal["softmax", "sigmoid"]
 
 @LOSSES.register
 class DistillationDMLLoss(PairLoss):
-    """Mean of the Kullback-Leibler divergences in both directions: Zhang et al., arXiv:1706.00384.
+    """Mutual learning: mean of the Kullback-Leibler divergences in both directions: Zhang et al., arXiv:1706.00384.
 
     Both networks of a pair get gradients unless they are frozen.
 
     Args:
-        model_name_pairs: pairs of networks that learn from each other.
+        model_name_pairs: pairs of names in `Arch.models`; both networks of a pair learn from each other.
         act: activation of the outputs; null if they are probabilities.
         weight_ratio: weight the classes by the fractions of positives, for labels N x 2 x C (see `MultiLabelLoss`).
-        sum_across_class_dim: multiply the divergences by C, the number of classes, as PaddleClas does for this option.
+        sum_across_class_dim: multiply the loss by C, the number of classes, as PaddleClas does for this option.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     trains_pairs = True
@@ -69,10 +69,10 @@ class DistillationKLDivLoss(PairLoss):
     """Kullback-Leibler divergence of softened outputs: Hinton et al., arXiv:1503.02531; see `KLDivLoss`.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         temperature: divisor of the logits, above 0.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class DistillationDKDLoss(PairLoss):
     that among the others.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         temperature: divisor of the logits, above 0.
-        alpha: weight of the target class's part, 0 or more.
-        beta: weight of the other classes' part, 0 or more.
+        alpha: weight of the part that compares the target class with all others, 0 or more.
+        beta: weight of the part that compares the other classes with each other, 0 or more.
         use_target_as_gt: the target class is the teacher's prediction instead of the label.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "single"
@@ -149,18 +149,19 @@ class DistillationDKDLoss(PairLoss):
 
 @LOSSES.register
 class DistillationDistanceLoss(PairLoss):
-    """Distance of the outputs of two networks, such as those of inner layers (`return_patterns`).
+    """Distance between the outputs of two networks, such as the outputs of inner layers (`return_patterns`).
 
     Both networks of a pair get gradients unless they are frozen.
 
     Args:
-        model_name_pairs: pairs of networks.
-        mode: absolute difference, squared difference, or smooth absolute difference.
-        act: activation of the outputs before the comparison.
+        model_name_pairs: pairs of names in `Arch.models`; both networks get gradients unless they are frozen.
+        mode: "l1": absolute difference; "l2": squared difference; "smooth_l1": half the squared difference up to
+            `delta`, linear above it.
+        act: activation of the outputs before the comparison; null: none.
         reduction: mean or sum over all elements.
-        delta: difference where smooth_l1 becomes linear, above 0.
+        delta: difference from which "smooth_l1" is linear, above 0.
         key: the layer in `return_patterns` of both networks whose output is compared; the logits by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     trains_pairs = True

@@ -16,7 +16,7 @@ TINY = 1e-12  # PaddleClas's
 
 @LOSSES.register
 class DistillationRKDLoss(DistillationLoss):
-    """Relational knowledge distillation: Park et al., arXiv:1904.05068.
+    """Relational knowledge distillation, by distances and angles between images: Park et al., arXiv:1904.05068.
 
     The sum of the differences of two relations between the features of images: the distance of two images, relative to
     the mean distance in the batch, and the angle that two images form at a third one. A difference is the smooth
@@ -24,11 +24,11 @@ class DistillationRKDLoss(DistillationLoss):
     memory for N x N x D values; `target_size` reduces D.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         student_keepkeys: layers in `return_patterns` of the student whose outputs are compared.
         teacher_keepkeys: the layers of the teacher with which `student_keepkeys` are compared, in the same order.
         target_size: height and width to which feature maps are averaged; null compares complete feature maps.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     network_options = ("model_name_pairs",)

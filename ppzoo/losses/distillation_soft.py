@@ -13,17 +13,17 @@ from ppzoo.losses.distillation import PairLoss, one_hot_labels
 
 @LOSSES.register
 class DistillationWSLLoss(PairLoss):
-    """Weighted soft labels: Zhou et al., arXiv:2102.00650.
+    """Weighted soft labels, which count less where the student is better than the teacher: arXiv:2102.00650.
 
-    The cross entropy with the teacher's softened predictions counts less for images that the student predicts better
-    than the teacher.
+    Zhou et al.: "Rethinking Soft Labels for Knowledge Distillation". The cross entropy with the teacher's softened
+    predictions counts less for images that the student predicts better than the teacher.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         temperature: divisor of the logits, above 0.
         use_target_as_gt: the target class is the teacher's prediction instead of the label.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "single"
@@ -54,20 +54,21 @@ class DistillationWSLLoss(PairLoss):
 
 @LOSSES.register
 class DistillationSKDLoss(PairLoss):
-    """Spherical knowledge distillation: Guo et al., arXiv:2010.07485.
+    """Spherical knowledge distillation, which normalizes the logits: Guo et al., arXiv:2010.07485.
 
     Logits are normalized to mean 0 and variance 1 per image, and multiplied by `multiplier`. The loss is alpha times
     temperature ** 2 times the cross entropy with the teacher's softened predictions, plus 1 - alpha times the cross
     entropy with the labels.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         temperature: divisor of the normalized logits, above 0.
         multiplier: factor of the normalized logits, above 0.
-        alpha: weight of the teacher, from 0 to 1.
+        alpha: weight of the cross entropy with the teacher's predictions, from 0 to 1; that of the cross entropy with
+            the labels is 1 - alpha.
         use_target_as_gt: the target class is the teacher's prediction instead of the label.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     label_kind = "single"
@@ -106,11 +107,11 @@ class DistillationDISTLoss(PairLoss):
     """1 - the correlation of both networks' probabilities, per image and per class: Huang et al., arXiv:2205.10536.
 
     Args:
-        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        model_name_pairs: pairs [student, teacher] of names in `Arch.models`; the teacher gets no gradient.
         beta: weight of the correlation over the classes of each image, 0 or more.
         gamma: weight of the correlation over the images of each class, 0 or more.
         key: key of the logits if a network returns several outputs; "logits" by default.
-        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+        name: name of this loss in the logs; the class name by default.
     """
 
     def __init__(

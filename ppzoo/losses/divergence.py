@@ -23,10 +23,11 @@ def softened_divergence(logits: paddle.Tensor, target: paddle.Tensor, temperatur
 
 @LOSSES.register
 class KLDivLoss(Loss):
-    """Kullback-Leibler divergence of the output from target logits, both softened: Hinton et al., arXiv:1503.02531.
+    """Kullback-Leibler divergence of the output from labels that are logits, both softened: arXiv:1503.02531.
 
-    The labels are logits, N x C. The result is multiplied by temperature ** 2, so that the size of the gradients does
-    not depend on the temperature. For the logits of another network use `DistillationKLDivLoss`.
+    Hinton et al.: "Distilling the Knowledge in a Neural Network". The labels are N x C. The result is multiplied by
+    temperature ** 2, so that the size of the gradients does not depend on the temperature. For the logits of another
+    network use `DistillationKLDivLoss`.
 
     Args:
         temperature: divisor of the logits, above 0.

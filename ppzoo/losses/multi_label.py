@@ -23,9 +23,11 @@ class MultiLabelLoss(Loss):
     have weight 0.
 
     Args:
-        epsilon: label smoothing over the C classes, in [0, 1).
-        size_sum: sum over the classes, and average over the samples with a known label.
-        weight_ratio: weight by the fractions of positives.
+        epsilon: label smoothing, in [0, 1): a label becomes (1 - epsilon) * label + epsilon / C, for C classes.
+        size_sum: sum over the classes, and average over the samples that have a known label, instead of averaging over
+            all known labels.
+        weight_ratio: of the positives and negatives of a class, give those that are rarer more weight. The dataset has
+            to return the fractions of positives (`label_ratio` of `MultiLabelDataset`).
     """
 
     label_kind = "multi"
@@ -76,13 +78,13 @@ class MultiLabelAsymmetricLoss(Loss):
     Labels are N x C or N x rows x C, of which the first row is used; labels below 0 are unknown and ignored.
 
     Args:
-        gamma_pos: focusing parameter of positives, 0 or more.
-        gamma_neg: focusing parameter of negatives, 0 or more.
-        clip: probability that is subtracted from those of negatives, so that very easy ones do not count, in [0, 1);
-            null for none.
+        gamma_pos: focusing parameter of positives, 0 or more; a larger one gives easy positives less weight.
+        gamma_neg: focusing parameter of negatives, 0 or more; a larger one gives easy negatives less weight.
+        clip: value in [0, 1) that is subtracted from the probability of each negative; negatives with a smaller
+            probability do not count. null: no subtraction.
         epsilon: lower limit of probabilities in the logarithm, in (0, 1).
-        disable_focal_loss_grad: treat the focusing factor as a constant.
-        reduction: sum over all labels, or mean over the known ones.
+        disable_focal_loss_grad: treat the focusing factor as a constant when gradients are computed.
+        reduction: "sum": sum over all samples and classes; "mean": mean over the known labels.
 
     Raises:
         ConfigError: an option out of its range.

@@ -17,7 +17,7 @@ from ppzoo.metrics.precision_recall import average_precision, eleven_point_preci
 
 @METRICS.register
 class HammingDistance(Metric):
-    """Fraction of the known labels that are predicted wrongly; lower is better."""
+    """Fraction of the known labels that are predicted wrongly, with a threshold of 0.5; lower is better."""
 
     label_kind = "multi"
 
@@ -37,7 +37,7 @@ class HammingDistance(Metric):
 
 @METRICS.register
 class AccuracyScore(Metric):
-    """Multi-label accuracy.
+    """Multi-label accuracy; a class is predicted if its probability is above 0.5.
 
     Args:
         base: "label": fraction of the known labels that are predicted correctly; "sample": fraction of the samples with

@@ -66,7 +66,7 @@ class PrecisionRecallF1(Metric):
 
 @METRICS.register
 class AveragePrecision(ScoreMetric):
-    """Mean one-vs-rest average precision of the classes that occur in the labels."""
+    """Mean of the one-vs-rest average precisions of the classes that occur in the labels."""
 
     label_kind = "single"
 

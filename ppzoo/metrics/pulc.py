@@ -14,7 +14,7 @@ from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, binary_labels, clas
 
 @METRICS.register
 class ATTRMetric(Metric):
-    """Mean accuracy (`ma`), recall and F1 over labels, and mean accuracy, precision, recall and F1 over images.
+    """Mean accuracy `ma`, recall and F1 of the labels, and mean accuracy, precision, recall and F1 of the images.
 
     Deng, Luo, Loy, Tang: "Pedestrian Attribute Recognition At Far Distance", ACM Multimedia 2014 (ma); Li, Zhang, Chen,
     Ling, Huang: "A Richly Annotated Dataset for Pedestrian Attribute Recognition", 2016, arXiv:1603.07054 (images).
@@ -82,14 +82,14 @@ class ATTRMetric(Metric):
 
 @METRICS.register
 class TprAtFpr(ScoreMetric):
-    """Highest true positive rate of a network of two classes at a false positive rate of at most `max_fpr`.
+    """Highest true positive rate at a false positive rate of at most `max_fpr`, for networks of two classes.
 
     An image counts as positive if the probability of class 1 is above a threshold; `threshold` is the one that reaches
     the rate. All thresholds are tried; PaddleClas tries 10000, so its rate can be slightly lower. There is no value
     without images of both classes.
 
     Args:
-        max_fpr: the highest false positive rate.
+        max_fpr: the highest false positive rate, from 0 to 1.
     """
 
     label_kind = "single"

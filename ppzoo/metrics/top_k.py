@@ -91,7 +91,7 @@ class DistillationTopkAcc(TopkAcc):
     """Top-k accuracy of one of the networks of a distillation.
 
     Args:
-        model_key: name of the network.
+        model_key: name of the network in `Arch.models`.
         feature_key: key of the scores if the network's output is a dictionary; "logits" by default.
         topk: see `TopkAcc`.
     """

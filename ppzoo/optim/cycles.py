@@ -19,10 +19,10 @@ class Cyclic(Schedule):
         base_learning_rate: lowest rate.
         max_learning_rate: highest rate of the cycle.
         step_size_up: length of the rise, in training steps (epochs with `by_epoch`).
-        step_size_down: length of the fall; that of the rise by default.
+        step_size_down: length of the fall, in the same unit; `step_size_up` by default.
         mode: the amplitude is constant ("triangular"), halves with every cycle ("triangular2"), or is multiplied by
             `exp_gamma` with every step ("exp_range").
-        exp_gamma: see `mode`.
+        exp_gamma: factor on the amplitude with mode "exp_range", above 0 and at most 1.
     """
 
     base_learning_rate: float
@@ -70,10 +70,10 @@ class OneCycleLR(Schedule):
         max_learning_rate: highest rate.
         divide_factor: the cycle starts at `max_learning_rate` / `divide_factor`.
         end_learning_rate: last rate of the cycle.
-        phase_pct: fraction of the run for the rise.
+        phase_pct: fraction of the run that the rise takes, above 0 and below 1 (below 0.5 with `three_phase`).
         anneal_strategy: "cos" or "linear" interpolation.
-        three_phase: fall to the first rate in as many steps as the rise took, then to the last one; else fall to the
-            last rate directly.
+        three_phase: after the rise, fall to the first rate in as many steps, then to the last rate; if false, fall to
+            the last rate directly.
     """
 
     max_learning_rate: float
@@ -114,11 +114,12 @@ class OneCycleLR(Schedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class CosineFixmatch(RatedSchedule):
-    """cos(pi * num_cycles * t / T) after a linear rise from 0: Sohn et al., FixMatch, arXiv:2001.07685, section 2.4.
+    """A linear rise from 0, then a part of a cosine: Sohn et al., FixMatch, arXiv:2001.07685, section 2.4.
 
     Args:
         num_warmup_steps: length of the rise, in training steps (epochs with `by_epoch`).
-        num_cycles: half periods of the cosine over the rest of the run.
+        num_cycles: number of half periods of the cosine, above 0. In step t of the T steps after the rise, the rate is
+            learning_rate * cos(pi * num_cycles * t / T).
     """
 
     num_warmup_steps: int

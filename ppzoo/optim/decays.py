@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class ConstLR(RatedSchedule):
-    """A constant rate."""
+    """A constant rate after the warm-up."""
 
     def decayed(self, unit: int) -> float:
         return self.learning_rate
@@ -25,7 +25,7 @@ class ConstLR(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Constant(ConstLR):
-    """A constant rate after the warm-up, which PaddleClas's Constant ignores."""
+    """A constant rate after the warm-up; PaddleClas's `Constant` ignores the warm-up."""
 
     is_default = True
 
@@ -33,10 +33,13 @@ class Constant(ConstLR):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Linear(RatedSchedule):
-    """Polynomial decay to `end_lr` at the end of the run: (1 - t / T) ** power for t from 0 to T; linear by default.
+    """Polynomial decay from `learning_rate` to `end_lr`, by (1 - t / T) ** power in step t of T; linear by default.
 
-    T is the time from the warm-up to the end of the run. With `cycle`, the decay restarts after each T, in the k-th
-    cycle as (1 - t / kT) ** power.
+    T is the length of the run after the warm-up. With `cycle` the decay restarts after every T units, in the k-th cycle
+    as (1 - t / kT) ** power.
+
+    Args:
+        cycle: restart the decay after T steps, which only a run with `last_epoch` exceeds.
     """
 
     end_lr: float = 0.0
@@ -86,7 +89,7 @@ class Cosine(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Step(RatedSchedule):
-    """Multiplies the rate by `gamma` every `step_size` epochs."""
+    """The rate is multiplied by `gamma` every `step_size` epochs."""
 
     step_size: float
     gamma: float = 0.1
@@ -103,7 +106,7 @@ class Step(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class MultiStepDecay(RatedSchedule):
-    """Multiplies the rate by `gamma` at each of `milestones`, in epochs.
+    """The rate is multiplied by `gamma` at each of the epochs in `milestones`.
 
     Args:
         step_each_epoch: has no effect, as in PaddleClas, which replaces it by the number of steps.
@@ -125,7 +128,7 @@ class MultiStepDecay(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Piecewise(Schedule):
-    """`values[i]` before epoch `decay_epochs[i]`, and the last value after the last of them.
+    """The rate is `values[i]` before epoch `decay_epochs[i]`, and the last value after the last of these epochs.
 
     If there are as many `values` as `decay_epochs`, as in PaddleClas's StrongBaselineAttr.yaml, the last epoch has no
     effect. Older versions of PaddlePaddle do the same; 2.6 and 3 reject such options.
@@ -134,8 +137,8 @@ class Piecewise(Schedule):
     rate by 10 every 30 epochs.
 
     Args:
-        learning_rate: accepted for PaddleClas's configurations, but `values` are used; a warning is logged if it
-            differs from the first of them.
+        learning_rate: accepted for PaddleClas's configurations, but `values` are used; a warning is logged if the first
+            value is another one.
     """
 
     decay_epochs: list[int]

@@ -33,13 +33,13 @@ class Recipe:
     Args:
         clip_norm: maximum global norm of the gradients. (PaddleClas clips the norm of each gradient; here that is
             `grad_clip: {name: ClipGradByNorm, clip_norm: ...}`.)
-        grad_clip: another kind of gradient clipping, such as {"name": "ClipGradByNorm", "clip_norm": 1.0} or {"name":
-            "ClipGradByValue", "max": 1.0}.
-        no_weight_decay_name: parts of structured names, separated by spaces; parameters whose name contains one of them
-            are not decayed.
+        grad_clip: another kind of gradient clipping instead of `clip_norm`, such as {"name": "ClipGradByNorm",
+            "clip_norm": 1.0} or {"name": "ClipGradByValue", "max": 1.0}.
+        no_weight_decay_name: parts of structured names (the keys of `state_dict()`), separated by spaces; parameters
+            whose name contains one of these parts are not decayed.
         one_dim_param_no_weight_decay: do not decay biases and the scales of normalization layers.
-        learning_rate_factors: shell pattern of structured names -> factor on the learning rate, which replaces the
-            network's own factor; if several patterns match, the first one is used.
+        learning_rate_factors: shell pattern of structured names -> factor on the learning rate, such as `{"fc.*": 10}`.
+            The factor replaces the one that the network sets; if several patterns match, the first one is used.
         multi_precision: keep float32 master copies of float16 and bfloat16 weights.
 
     Raises:
@@ -100,8 +100,8 @@ class PenalizedRecipe(Recipe):
     A regularizer in a parameter's `ParamAttr` takes precedence, as always in PaddlePaddle.
 
     Args:
-        regularizer: {"name": "L1" or "L2", "coeff": ...}.
-        weight_decay: coefficient of L2; short for `regularizer` with the name L2.
+        regularizer: penalty on the weights: {"name": "L1" or "L2", "coeff": ...}.
+        weight_decay: coefficient of an L2 penalty; short for `regularizer: {name: L2, coeff: ...}`.
     """
 
     regularizer: dict[str, Any] | None = None
@@ -132,7 +132,7 @@ class PenalizedRecipe(Recipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class SGD(PenalizedRecipe):
-    """Stochastic gradient descent."""
+    """Stochastic gradient descent without momentum."""
 
     def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         return paddle.optimizer.SGD(multi_precision=self.multi_precision, **common)
@@ -141,7 +141,7 @@ class SGD(PenalizedRecipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class Momentum(PenalizedRecipe):
-    """v = momentum * v + g; w = w - lr * v, or w - lr * (g + momentum * v) with `use_nesterov`."""
+    """SGD with momentum: v = momentum * v + g; w = w - lr * v, or w - lr * (g + momentum * v) with `use_nesterov`."""
 
     momentum: float = 0.9
     use_nesterov: bool = False
@@ -265,7 +265,8 @@ class AdamWDL(AdamW):
     every weight twice per step.)
 
     Args:
-        layerwise_decay: ratio of the rates of consecutive layers; None: the same rate for all layers.
+        layerwise_decay: factor on the learning rate from each layer to the layer below it, above 0 and at most 1; the
+            head has the full rate. None: the same rate for all layers.
         filter_bias_and_bn: do not decay biases and the scales of normalization layers.
     """
 

@@ -28,7 +28,8 @@ class ReduceOnPlateau(RatedSchedule):
     that of another metric, and is discarded.
 
     Args:
-        mode: "min": lower is better; "max": higher is better.
+        mode: "min": observe the evaluation loss, lower is better; "max": observe the main metric (the first of
+            `Metric.Eval`), higher is better.
         factor: factor of a reduction, between 0 and 1.
         patience: number of evaluations without improvement before a reduction.
         threshold: smallest improvement that counts.

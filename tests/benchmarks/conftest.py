@@ -8,6 +8,6 @@ import pytest
 
 @pytest.fixture
 def import_benchmark(monkeypatch):
-    """Import a program of `benchmarks/`, which import each other by their names."""
+    """Return a function that imports a program of `benchmarks/` by its name, as these programs import each other."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     return importlib.import_module

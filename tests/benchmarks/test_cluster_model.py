@@ -47,7 +47,7 @@ def test_all_processes_wait_for_the_slowest(model, profile):
     assert seconds == pytest.approx(expected, abs=0.08)
 
 
-def test_latency_and_bandwidth_are_found_again(model):
+def test_latency_and_bandwidth_are_fitted(model):
     network = model.Network(5e-5, 2e9)
     sizes = [2**10, 2**16, 2**22]
     fitted = model.fit_network(sizes, [network.all_reduce_seconds(size, 3) for size in sizes], 3)

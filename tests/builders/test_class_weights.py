@@ -84,7 +84,7 @@ def test_another_text_gets_the_nearest_name(tmp_path, config, capsys):
     assert "Loss.Train.0.CELoss.class_weights: expected " in line and "did you mean 'balanced'?" in line
 
 
-def test_an_evaluation_that_without_known_training_labels_is_refused(tmp_path, config, capsys):
+def test_an_evaluation_without_known_training_labels_is_refused(tmp_path, config, capsys):
     file = write(tmp_path, config)
     assert main(["train", "-c", str(file)]) == 0
     weights = shutil.copy(tmp_path / "output" / "LeNet" / "latest.pdparams", tmp_path / "copy.pdparams")

@@ -1,4 +1,4 @@
-"""A configuration's way to the trainer enters each builder once: classes, data and network are not resolved twice."""
+"""Each builder module receives the configuration once, so that classes, data and network are not resolved twice."""
 
 import sys
 from collections import Counter

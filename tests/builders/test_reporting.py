@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def listed_config(folder, labels, *, arch="LeNet", class_num=None):
-    """Return a configuration whose evaluation data are the images, in turn, with these labels (text of each)."""
+    """Return a configuration whose data are the images, in turn, each with one of `labels` (as in a list file)."""
     files = [f"{list(COLORS)[index % len(COLORS)]}.png" for index in range(len(labels))]
     (folder / "list.txt").write_text("".join(f"{file} {label}\n" for file, label in zip(files, labels, strict=True)))
     config = small_config(folder, arch)
@@ -49,7 +49,7 @@ def listed_config(folder, labels, *, arch="LeNet", class_num=None):
 
 
 def multi_label_config(folder, labels):
-    """Return a configuration with several labels per image for these three values of each image."""
+    """Return a configuration with several labels per image; `labels` has the three values of each image as text."""
     config = listed_config(folder, labels, class_num=3)
     for split in config["DataLoader"].values():
         split["dataset"]["name"] = "MultiLabelDataset"
@@ -61,7 +61,7 @@ def multi_label_config(folder, labels):
 
 
 def report_of(config, folder, *options):
-    """Save random weights for a configuration, and return its report and the metrics that eval prints."""
+    """Save random weights for a configuration, and return its report and the arguments for other commands."""
     paddle.seed(1)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     network = builders.build_model(builders.read_config(str(folder / "config.yaml"), (), "eval").Arch, pretrained=False)
@@ -227,7 +227,7 @@ def test_images_that_vanish_after_the_evaluation(folder, monkeypatch, check_page
 
 @pytest.mark.parametrize("count", [6, 600])
 def test_the_evaluation_computes_the_features_of_the_map(folder, monkeypatch, count):
-    """Each image is read and run once: few by the network, many by its export."""
+    """Each image is read once and run once: few images by the network, many by its export."""
     report, _ = report_of(listed_config(folder, [0, 1, 2] * (count // 3), class_num=3), folder)
     overrides = ["Global.pretrained_model=weights"]
     evaluated = builders.evaluate_run(builders.read_report_config(str(folder / "config.yaml"), overrides))

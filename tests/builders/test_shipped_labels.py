@@ -1,4 +1,4 @@
-"""A copy of one of PaddleClas's configurations still names its label list: ImageNet's names are no other network's."""
+"""Label lists that do not fit: ImageNet's, which copies of PaddleClas's configurations still name, and the user's."""
 
 import shutil
 

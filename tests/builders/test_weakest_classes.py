@@ -1,4 +1,4 @@
-"""The weakest classes at the end of a run are those of the weights that are the best, also of averaged ones."""
+"""The weakest classes at the end of a run are those of the best weights, which can be averaged weights."""
 
 from collections import deque
 from types import SimpleNamespace

@@ -32,7 +32,7 @@ CARD_TAG = """
     arguments[0].scrollIntoView({ block: "center", behavior: "instant" });
     return arguments[0].querySelector("tb-truncated-path")?.title;
 """
-DRAWN = {  # the pages of VisualDL, and what is there when they are drawn
+DRAWN = {  # the pages of VisualDL, and a script that returns whether the page is drawn
     "scalar": CURVES,
     "sample/image": "return [...document.images].filter((image) => image.naturalWidth > 200).length == 3",
     "sample/text": "return document.body.innerText.includes('\\n  epochs: 2\\n')",
@@ -51,7 +51,7 @@ def output(tmp_path_factory):
 
 
 def train(folder, options):
-    """Train in a folder for a moment, with options of `Global`."""
+    """Train briefly in a folder, with options of `Global`."""
     paint_class_folders(folder / "images")
     config = small_config(folder, "LeNet")
     config["Global"] |= options
@@ -69,7 +69,7 @@ def start_board(*arguments):
 
 @contextmanager
 def shown(program, *runs):
-    """Show runs with the board, which has to choose the program; ended with Ctrl-C, silently."""
+    """Show runs with the board, which has to choose `program`, and end it with Ctrl-C, at which it prints nothing."""
     process = start_board(*map(str, runs), "--port", "0")
     line = process.stdout.readline()
     address = re.fullmatch(rf"{program} shows .* at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)

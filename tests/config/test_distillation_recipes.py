@@ -295,7 +295,7 @@ def test_layers_of_a_relational_loss_have_to_be_returned(components):
 
 
 @pytest.mark.parametrize("name", ["Res2Net200_vd_26w_4s", "RegNetY_16GF", "EfficientFormer_L1", "SwinTransformer_tiny"])
-def test_networks_of_paddleclas_that_are_not_ours(name, components):
+def test_networks_that_only_paddleclas_has_are_reported(name, components):
     (line,) = config.check(recipe(10, teacher={"name": name}), components)
     assert line == (
         f"Arch.models.0.Teacher.name: expected the name of an architecture, got {name!r};"

@@ -98,7 +98,7 @@ def test_an_fmix_mask_covers_its_fraction_in_few_regions():
         assert set(np.unique(mask)) == {0.0, 1.0}
         assert mask.mean() == pytest.approx(0.3, abs=1 / mask.size)
         crossings.append((np.diff(mask, axis=1) != 0).sum() / 64)
-    assert np.mean(crossings) < 6  # of white noise: 20
+    assert np.mean(crossings) < 6  # white noise has 20
     soft = FmixOperator(class_num=CLASSES, max_soft=0.1).mask(40, 40, 0.5, np.random.default_rng(0))
     assert len(np.unique(soft)) > 100
     assert soft.mean() == pytest.approx(0.5, abs=1e-3)

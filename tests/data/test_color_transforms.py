@@ -50,7 +50,7 @@ def test_operations_equal_pillows(pixels):
     shifted = np.full_like(np.asarray(pixels), 128)
     shifted[:, :-5] = np.asarray(pixels)[:, 5:]
     assert same(apply_operation(pixels, "TranslateX", 5), shifted)
-    # PaddleClas turns with an alpha channel and lays the result over gray.
+    # PaddleClas rotates the image with an alpha channel, and pastes the result on gray.
     turned = pixels.convert("RGBA").rotate(20)
     expected = Image.composite(turned, Image.new("RGBA", turned.size, (128,) * 4), turned).convert("RGB")
     assert same(apply_operation(pixels, "Rotate", 20), expected)

@@ -44,7 +44,7 @@ LISTS = {
 
 
 def age(path: Path) -> None:
-    """Let the time of a file's last change be long enough ago for it to be cached: the clock moves on."""
+    """Wait until the last change of a file is long enough ago for it to be cached."""
     while os.stat(path).st_ctime_ns + CLOCK_TICK_NS > time.time_ns():
         time.sleep(0.02)
 
@@ -88,7 +88,7 @@ def cached_files(tmp_path):
 
 
 def forbid_decoding(source, monkeypatch):
-    """Let reading a file of the dataset be an error."""
+    """Raise an error when an image is read from its file."""
 
     def fail(index):
         raise AssertionError(f"image {index} was read from its file")

@@ -46,7 +46,7 @@ def test_an_image_can_have_several_labels(tmp_path):
 
 def test_label_ratios_are_returned_on_request(tmp_path):
     data = multi_label(tmp_path, "a.png\t0,1\nb.png\t0,-1\nc.png\t1,1\nd.png\t0,1\n", label_ratio=True)
-    np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 1.0]], np.float32))  # of those known
+    np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 1.0]], np.float32))  # -1 does not count
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_spaces_around_the_commas_between_labels_are_ignored(tmp_path):
 
 
 class PythonTwo(pickle._Pickler):
-    """Writes text and bytes as Python 2 wrote its strings, which is how CIFAR's archives are."""
+    """Writes text and bytes as the strings of Python 2, which CIFAR's archives contain."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -198,7 +198,7 @@ def test_a_truncated_archive_and_invalid_options_are_rejected(tmp_path):
 
 
 def hostile_cifar(path, *members):
-    """An archive of Python's own making, with false headers: (name, changes, content)."""
+    """Write an archive with false headers; each member is (name, changes of its header, content)."""
     with gzip.open(path, "wb") as archive:
         for name, changes, content in members:
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")

@@ -52,7 +52,7 @@ def test_hidden_files_and_folders_are_skipped(folder, capsys):
         file for file in visible(folder) if file.endswith("png")
     ]
     hidden = str(folder / "red" / "._0.png")
-    assert [str(file) for file in find_images(hidden)] == [hidden]  # who names it means it
+    assert [str(file) for file in find_images(hidden)] == [hidden]  # since it is named explicitly
     data = ImageFolder(image_root=str(folder))
     assert data.classes == ["blue", "red"]
     assert sorted(map(data.describe, range(len(data)))) == visible(folder)

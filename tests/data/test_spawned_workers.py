@@ -173,7 +173,7 @@ def test_spawned_workers_end_when_their_parent_is_killed(photos, before):
         "print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n",
         before,
-    )  # returns when all that hold its standard output have ended
+    )  # returns when all processes that share its standard output have ended
     assert len(done.stdout.split()) == 2, done.stderr
     assert done.returncode == -signal.SIGKILL
 

@@ -104,9 +104,9 @@ def test_folders_that_cannot_be_split_are_rejected(tmp_path):
 
 
 @pytest.fixture
-def zoo(tmp_path):
-    """One image of each kind of trouble."""
-    root = tmp_path / "zoo"
+def mixed(tmp_path):
+    """A folder with one image for each kind of problem."""
+    root = tmp_path / "mixed"
     save(root / "a" / "fine.png", 1)
     save(root / "a" / "same.png", 1)
     save(root / "b" / "other class.png", 1)
@@ -134,8 +134,8 @@ def names(places):
     return sorted(place.rsplit("/", 1)[1] for place in places)
 
 
-def test_all_broken_and_unusual_images_are_reported(zoo):
-    found = inspect_dataset(ImageFolder(image_root=str(zoo)), class_num=2)
+def test_all_broken_and_unusual_images_are_reported(mixed):
+    found = inspect_dataset(ImageFolder(image_root=str(mixed)), class_num=2)
     assert not found.is_sound
     assert names(found.broken) == ["cut.png", "empty.png", "page.jpg"]
     assert [names(group) for group in found.duplicates] == [["fine.png", "other class.png", "same.png"]]
@@ -166,9 +166,9 @@ def test_all_broken_and_unusual_images_are_reported(zoo):
         assert part in text
 
 
-def test_labels_out_of_range_are_reported(tmp_path, zoo):
+def test_labels_out_of_range_are_reported(tmp_path, mixed):
     (tmp_path / "list.txt").write_text("a/fine.png 0\na/gray.png 7\nb/long.png 2\n")
-    data = ImageNetDataset(image_root=str(zoo), cls_label_path=str(tmp_path / "list.txt"))
+    data = ImageNetDataset(image_root=str(mixed), cls_label_path=str(tmp_path / "list.txt"))
     found = inspect_dataset(data, class_num=2)
     assert list(found.out_of_range.values()) == [7, 2]
     assert found.histogram.tolist() == [1, 0]
@@ -176,29 +176,29 @@ def test_labels_out_of_range_are_reported(tmp_path, zoo):
     assert not found.is_sound
 
 
-def test_images_in_both_training_and_evaluation_data_are_found(tmp_path, zoo):
+def test_images_in_both_training_and_evaluation_data_are_found(tmp_path, mixed):
     (tmp_path / "train.txt").write_text("a/fine.png 0\na/gray.png 0\n")
     (tmp_path / "val.txt").write_text("a/same.png 0\nb/long.png 1\n")
     sides = [
-        inspect_dataset(ImageNetDataset(image_root=str(zoo), cls_label_path=str(tmp_path / f"{name}.txt")), name=name)
+        inspect_dataset(ImageNetDataset(image_root=str(mixed), cls_label_path=str(tmp_path / f"{name}.txt")), name=name)
         for name in ("train", "val")
     ]
-    assert shared_images(*sides) == [(str(zoo / "a" / "fine.png"), str(zoo / "a" / "same.png"))]
+    assert shared_images(*sides) == [(str(mixed / "a" / "fine.png"), str(mixed / "a" / "same.png"))]
     assert all(side.is_sound for side in sides)
 
 
-def test_decoded_and_multi_label_data_can_be_inspected(tmp_path, zoo):
+def test_decoded_and_multi_label_data_can_be_inspected(tmp_path, mixed):
     clothes = inspect_dataset(FashionMNIST(mode="test"), class_num=10)
     assert clothes.is_sound
     assert clothes.histogram.tolist() == [100] * 10
     assert clothes.sizes[0].tolist() == [28, 28]
     (tmp_path / "many.txt").write_text("a/fine.png\t1,0,1\na/gray.png\t1,-1,0\n")
-    data = MultiLabelDataset(image_root=str(zoo), cls_label_path=str(tmp_path / "many.txt"))
+    data = MultiLabelDataset(image_root=str(mixed), cls_label_path=str(tmp_path / "many.txt"))
     assert inspect_dataset(data).histogram.tolist() == [2, 0, 1]
 
 
-def test_the_report_does_not_depend_on_the_number_of_threads(zoo):
-    one, many = (inspect_dataset(ImageFolder(image_root=str(zoo)), workers=workers) for workers in (1, 7))
+def test_the_report_does_not_depend_on_the_number_of_threads(mixed):
+    one, many = (inspect_dataset(ImageFolder(image_root=str(mixed)), workers=workers) for workers in (1, 7))
     assert one.text() == many.text()
 
 
@@ -208,13 +208,13 @@ def test_unbalanced_classes_get_a_warning_with_a_fix():
     assert imbalance_warning(np.array([0, 0])) is None
 
 
-def test_a_file_that_only_opencv_reads_does_not_stop_the_inspection(zoo):
+def test_a_file_that_only_opencv_reads_does_not_stop_the_inspection(mixed):
     file = io.BytesIO()
     frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue", "green")]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     for cut in range(60, len(file.getvalue()), 37):
-        (zoo / "b" / "moves.gif").write_bytes(file.getvalue()[:cut])
-        assert inspect_dataset(ImageFolder(image_root=str(zoo))).count == 16
+        (mixed / "b" / "moves.gif").write_bytes(file.getvalue()[:cut])
+        assert inspect_dataset(ImageFolder(image_root=str(mixed))).count == 16
 
 
 def test_a_split_that_fails_creates_no_folder(tmp_path, monkeypatch, capsys):

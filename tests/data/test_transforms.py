@@ -171,7 +171,7 @@ def test_compose_detects_channels_first():
 @pytest.mark.parametrize("name", ["ResizeImage", "CropImage", "RandFlipImage", "ToCHWImage", "NormalizeImage", "Pad"])
 @pytest.mark.parametrize("channels_first", [{"DecodeImage": {"channel_first": True}}, {"ToCHWImage": None}], ids=str)
 def test_transforms_after_one_that_returns_channels_first_are_an_error(name, channels_first):
-    """OpenCV took the width for channels: it resized the wrong axes, or failed above 512 columns."""
+    """OpenCV would take the width for the channels, and resize the wrong axes or fail above 512 columns."""
     options = {
         "ResizeImage": {"size": 4},
         "CropImage": {"size": 4},

@@ -61,12 +61,12 @@ def test_ages_have_the_order_of_the_labels_in_pa100k(index, age):
     assert found["label_names"] == [age]
 
 
-def test_each_threshold_of_a_table_is_its_own():
+def test_each_label_of_a_table_has_a_separate_threshold():
     found = predict("TableAttribute", [0.9, 0.1, 0.9, 0.1, 0.6, 0.6], obstruction_threshold=0.7)
     assert found["attributes"] == ["Scanned", "Numerous", "Black-and-White", "Blurry", "With-Obstacles", "Horizontal"]
 
 
-def test_names_of_the_classes_replace_the_own_ones():
+def test_names_of_the_classes_replace_the_default_ones():
     row = np.full(6, 0.9)
     assert predict("TableAttribute", row, {0: "gescannt", 1: "1"})["label_names"][:2] == ["gescannt", "Little"]
 

@@ -44,7 +44,7 @@ def onednn_log(caplog):
 
 @pytest.fixture
 def predictors(monkeypatch):
-    """Let Paddle Inference raise errors while oneDNN is enabled; return the class, and for each load whether it was."""
+    """Let loads with oneDNN raise errors; return the class with the errors, and whether each load had oneDNN."""
     create, loads = paddle.inference.create_predictor, []
 
     class Faulty:
@@ -78,7 +78,7 @@ def test_a_network_that_paddlepaddle_cannot_run_with_onednn(tmp_path, onednn_log
     (prediction,) = ppzoo.Predictor(folder, engine="paddle").predict(np.zeros((8, 8, 3), np.uint8))
     assert len(prediction["class_ids"]) == 3
     if paddle.__version__.startswith("3.3."):
-        assert len(onednn_log()) == 2  # the program before the export was moved into its folder, and there
+        assert len(onednn_log()) == 2  # the program is loaded before and after the export is moved into its folder
 
 
 @pytest.mark.parametrize("where", ["creation", "run"])

@@ -17,7 +17,7 @@ from ppzoo.models import table
 SCRIPT = Path(__file__).parents[2] / "docs" / "hooks" / "blocks.py"
 spec = importlib.util.spec_from_file_location("blocks_script", SCRIPT)
 script = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = script  # its dataclasses look there
+sys.modules[spec.name] = script  # where dataclasses find their module
 spec.loader.exec_module(script)
 
 families = pytest.mark.parametrize("family", script.BLOCKS)

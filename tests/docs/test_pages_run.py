@@ -1,4 +1,4 @@
-"""Pages are followed to the letter: files are written, commands run, and their output is what the page shows.
+"""Pages are followed exactly: files are written, commands run, and their output is what the page shows.
 
 Trainings are shortened, numbers in outputs are ignored, and commands that create an environment are skipped.
 """

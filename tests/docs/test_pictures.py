@@ -17,7 +17,7 @@ SUFFIXES = {".png", ".jpg", ".gif", ".webp"}  # SVG files are written from text,
 def script():
     spec = importlib.util.spec_from_file_location("pictures_script", DOCS / "hooks" / "pictures.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks there
+    sys.modules[spec.name] = module  # where a dataclass finds its module
     spec.loader.exec_module(module)
     yield module
     del sys.modules[spec.name]

@@ -71,7 +71,7 @@ def speed(script, monkeypatch, tmp_path):
 
 def test_recorded_speeds_are_columns(script, chinese, speed):
     lines = "\n".join(script.write_architectures(str)).splitlines()
-    assert "8. Measured on 2026-12-01: A Processor, 2 cores, Python 3.11.8, PaddlePaddle 3.3.1, by" in lines
+    assert "batch size, 8. Measured on 2026-12-01: A Processor, 2 cores, Python 3.11.8, PaddlePaddle 3.3.1, by" in lines
     rows = [line for line in lines if line.startswith("| `")]
     assert sum(line.endswith(" | 0.4 | 0.2 |") for line in rows) == 1
     assert sum(line.endswith(" | - | - |") for line in rows) == len(rows) - 1

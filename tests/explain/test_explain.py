@@ -98,7 +98,7 @@ def test_the_map_is_the_one_before_the_last_max_pooling():
     maps = []
     network.max_pool_5.register_forward_pre_hook(lambda layer, inputs: maps.append(inputs[0].shape))
     explain.grad_cam(network, reference.image(1, 224, 0), 0)
-    assert maps == [[1, 512, 14, 14]] * 2  # to compute the map, and from it to the logits
+    assert maps == [[1, 512, 14, 14]] * 2  # once for the forward pass to the map, once from the map to the logits
     assert len(network.max_pool_5._forward_post_hooks) == 0
 
 

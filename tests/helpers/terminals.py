@@ -35,7 +35,7 @@ class Session:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of the screen and of those that were scrolled away."""
+        """The lines on the screen, and those that were scrolled away."""
         return render(self.raw, self.columns)[0]
 
     @property
@@ -84,7 +84,7 @@ def run_on_terminal(
             for file in select.select(list(open_files), [], [], 0.1)[0]:
                 try:
                     data = os.read(file, 65536)
-                except OSError:  # Linux reports the end of a terminal so
+                except OSError:  # how Linux reports the end of a terminal
                     data = b""
                 received[file] += data
                 if not data:

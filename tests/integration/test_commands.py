@@ -584,14 +584,14 @@ def test_weights_do_not_depend_on_the_number_of_workers(workspace, trained, tmp_
 
 @pytest.mark.slow
 def test_resume_after_repeated_kills_is_bit_identical(workspace, trained, tmp_path):
-    """SIGKILL at random moments, also while saving; each time resumed in a new process, the last of which finishes."""
+    """The run is killed at random moments, also while it saves, and resumed in new processes; the last one finishes."""
     overrides = (f"Global.output_dir={tmp_path}", "Global.save_interval_steps=1", "Global.use_visualdl=false")
     tool = Path(__file__).parents[2] / "tools" / "train.py"
     arguments = [sys.executable, str(tool), *command("train", workspace, *overrides)[1:], "--resume", "auto"]
     random = np.random.default_rng(0)
     for _ in range(6):
         process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        for line in process.stderr:  # once a step has been logged, the kill comes within the next few
+        for line in process.stderr:  # once a step has been logged, the kill comes within a few steps
             if "step" in line and "images/s" in line:
                 break
         time.sleep(random.uniform(0, 0.4))

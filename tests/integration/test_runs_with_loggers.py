@@ -1,4 +1,4 @@
-"""Runs with loggers: everything is logged, the weights are those of a run without loggers, and failures end nothing."""
+"""Runs with loggers: all is logged, the weights are those of a run without loggers, and failing loggers end no run."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Several processes of PaddlePaddle's launcher on this machine: results equal those of one, and failures end all."""
+"""Several processes of PaddlePaddle's launcher: results equal those of one process, and if one fails, all end."""
 
 import json
 import os
@@ -221,7 +221,7 @@ def test_when_one_is_killed_all_end_and_the_next_launch_resumes(workspace, refer
     assert error.startswith(f"error: process {victim} of 2 disappeared (killed, or out of memory?)")
     if victim == 0:
         assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
-        return  # the other case resumes
+        return  # only the case in which process 1 was killed is resumed below
 
     shutil.rmtree(tmp_path / "log")
     again = train(workspace, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")

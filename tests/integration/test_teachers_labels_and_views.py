@@ -26,7 +26,7 @@ PAIR = [["Student", "Teacher"]]
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Images of three colors in class folders, images of one to three with a list, and a configuration."""
+    """Images of three colors in class folders, images of one to three colors each with a list, and a configuration."""
     folder = tmp_path_factory.mktemp("workspace")
     images = paint_class_folders(folder / "images")
     (folder / "mixed").mkdir()

@@ -1,7 +1,7 @@
 """Train, evaluate, export and predict in processes without the modules and functions that only POSIX systems have.
 
-It approximates Windows and macOS on a Linux machine. Python imports a `sitecustomize` module when it starts, which
-removes them, also in the processes that the commands start.
+This approximates Windows and macOS on a Linux machine. A `sitecustomize` module, which Python imports when it starts,
+removes these modules and functions, also in the processes that the commands start.
 """
 
 import os

@@ -158,7 +158,7 @@ def test_hooks_on_fused_layers_are_called(native_on):
 
 
 def test_units_of_a_stage_compute_the_same_one_by_one(native_on):
-    """A hook on one unit, which sees its output and may use its gradient, is why a stage is not one operator."""
+    """A stage is not one operator, because a hook on one unit can read its output and use its gradient."""
     images, outputs, networks = paddle.randn([4, 3, 64, 48]), [], []
     for seen in (None, []):
         network = build("MobileNetV2_x0_25")
@@ -214,7 +214,7 @@ def add_hook(layer: nn.Layer) -> None:
 
 
 def no_change(unit: nn.Layer) -> None:
-    """The change of a unit that is compared as it is built."""
+    """Leave a unit unchanged."""
 
 
 def outputs_in_both_modes(

@@ -134,7 +134,7 @@ def test_another_page_uses_the_shell_with_additional_texts():
 
 def test_both_languages_have_the_same_texts():
     english, chinese = map(read_texts, LANGUAGES)
-    # Chinese has no separate form for one.
+    # Chinese has no separate singular.
     assert {key for key in english if not key.endswith(".one")} == set(chinese)
     # Reasons are messages in English; the Chinese notes refer to report.json instead.
     kept = {key: [value for value in placeholders(english[key]) if value != "{reason}"] for key in chinese}

@@ -1,4 +1,4 @@
-"""The queue collects batches, bounds what waits, and loses nothing when a consumer is replaced."""
+"""The queue collects batches, limits the number of waiting images, and loses none when a consumer is replaced."""
 
 import threading
 import time

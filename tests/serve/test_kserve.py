@@ -170,4 +170,4 @@ def test_image_files_of_a_multi_label_model(tmp_path):
     assert reply.status == 200
     expected = ppzoo.Predictor(folder, engine="paddle").probabilities([encode(0)])
     np.testing.assert_allclose([reply.content["outputs"][0]["data"]], expected, atol=1e-6)
-    assert not 0.99 < expected.sum() < 1.01  # these of a softmax would be 1
+    assert not 0.99 < expected.sum() < 1.01  # the sum of a softmax would be 1

@@ -354,7 +354,7 @@ def wait_for(condition, seconds=30):
 
 
 class Gate:
-    """Holds the engine of a model at its next batch."""
+    """Blocks the engine of a model at its next batch until the context ends."""
 
     def __init__(self, model):
         self.network, self.original = model.network, model.network.predict

@@ -12,16 +12,17 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class FmixOperator:
-    """Mix each image of a batch with another one, by one mask for the batch; the mean of the mask is beta-distributed.
+    """Mix each image of a batch with another one; all use the same random mask, whose mean is beta-distributed.
 
     Harris et al.: "FMix: Enhancing Mixed Sample Data Augmentation", arXiv:2002.12047.
 
     Args:
         class_num: number of classes.
-        alpha: parameter of the beta distribution.
-        decay_power: the spectrum of the noise is divided by the frequency to this power.
-        max_soft: width of the mask's soft edge: on either side of the outline, the mask falls from 1 to 0 over this
-            fraction of the area (at most 0.5).
+        alpha: parameter of the beta distribution, above 0.
+        decay_power: the mask is thresholded noise, whose spectrum is divided by the frequency to this power; a larger
+            power gives smoother outlines.
+        max_soft: fraction of the area, from 0 to 0.5, of the soft edge on each side of the outline, in which the mask
+            decreases from 1 to 0.
         reformulate: draw the mean from Beta(alpha + 1, alpha) instead of Beta(alpha, alpha).
 
     Raises:

@@ -13,7 +13,7 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class MixupCutmixHybrid:
-    """Mix the first image of a batch with the last, the second with the last but one, and so on, by mixup or CutMix.
+    """Mixup or CutMix of the first image of a batch with the last, of the second with the last but one, and so on.
 
     (PaddleClas's modes "pair" and "elem" mix the labels of CutMix but not its images.)
 
@@ -27,7 +27,7 @@ class MixupCutmixHybrid:
         switch_prob: probability of CutMix if both mixup and CutMix are used.
         mode: draw one mixing ratio and one rectangle per "batch", "pair" or image ("elem").
         correct_lam: mix labels by the area of the rectangle after clipping at the edge.
-        label_smoothing: smoothing of the labels that are mixed.
+        label_smoothing: label smoothing of the labels before they are mixed, from 0 to 1.
         num_classes: accepted for PaddleClas's configurations; must be equal to the number of classes.
 
     Raises:

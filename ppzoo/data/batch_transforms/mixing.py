@@ -11,13 +11,13 @@ from ppzoo.data.batch_transforms.registry import BATCH_TRANSFORMS, check_alpha, 
 
 @BATCH_TRANSFORMS.register
 class MixupOperator:
-    """Weighted mean of two images; the weight is beta-distributed.
+    """Weighted mean of each image and another one of the batch; the weight is beta-distributed.
 
     Zhang et al.: "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412.
 
     Args:
         class_num: number of classes.
-        alpha: both parameters of the beta distribution.
+        alpha: both parameters of the beta distribution, above 0.
     """
 
     def __init__(self, *, class_num: int, alpha: float = 1.0) -> None:
@@ -37,14 +37,14 @@ class MixupOperator:
 
 @BATCH_TRANSFORMS.register
 class CutmixOperator:
-    """Replace a rectangle of each image by that rectangle of another image; its share of the area is beta-distributed.
+    """Replace a rectangle of each image by the same part of another one; its share of the area is beta-distributed.
 
     Yun et al.: "CutMix: Regularization Strategy to Train Strong Classifiers", arXiv:1905.04899. The rectangle is
     clipped at the edge, and labels are mixed by its area after clipping.
 
     Args:
         class_num: number of classes.
-        alpha: both parameters of the beta distribution.
+        alpha: both parameters of the beta distribution, above 0.
     """
 
     def __init__(self, *, class_num: int, alpha: float = 0.2) -> None:

@@ -32,8 +32,8 @@ class _CIFAR:
     Krizhevsky: "Learning Multiple Layers of Features from Tiny Images", 2009.
 
     Args:
-        data_file: the archive, or the folder unpacked from it; None: PaddlePaddle's copy, which
-            `paddle.vision.datasets.Cifar10()` or `Cifar100()` downloads.
+        data_file: the archive, or the folder unpacked from it; None: the archive that
+            `paddle.vision.datasets.Cifar10()` or `Cifar100()` has downloaded.
         mode: "train" or "test".
         class_num: number of classes of the network. None: not checked.
 

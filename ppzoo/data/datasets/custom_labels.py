@@ -17,7 +17,7 @@ from ppzoo.files import PathText, read_plain_file
 
 @DATASETS.register
 class CustomLabelDataset(ImageFiles):
-    """Images of a list of paths; the label of an image is what one of its random transforms did to it.
+    """Images from a list of paths without labels; a random transform sets the label of each image.
 
     With `label_key: blur_image` and `BlurImage` in the transforms, a network learns whether an image is blurred, and
     with `random_rot90_orientation` and `RandomRot90`, by how many quarter turns it is rotated. The attribute `labels`
@@ -26,7 +26,8 @@ class CustomLabelDataset(ImageFiles):
     Args:
         image_root: folder that the paths in the list are relative to.
         sample_list_path: the list file, with a path in each line; blank lines are ignored.
-        label_key: "blur_image" or "random_rot90_orientation".
+        label_key: "blur_image": 1 if `BlurImage` has blurred the image, else 0; "random_rot90_orientation": the number
+            of quarter turns of `RandomRot90`, 0 to 3.
         delimiter: the path ends before the first delimiter in the line; by default the complete line is the path.
         class_num: number of classes of the network; None: not checked.
 

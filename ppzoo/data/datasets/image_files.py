@@ -118,17 +118,18 @@ class ImageFiles:
 @DATASETS.register_as("MultiScaleDataset")
 @DATASETS.register
 class ImageNetDataset(ImageFiles):
-    """Images and labels from a list file in PaddleClas's format (`ppzoo.data.index`), or a CSV or Parquet file.
+    """Images and labels from a list file with "PATH LABEL" lines, a CSV or a Parquet file; alias `MultiScaleDataset`.
 
-    The constructor does not check whether every image exists, because there can be millions. A `label_list.txt` in the
-    folder of the list names the classes ("0 cat" lines, as written by `ppzoo data split`).
+    The formats are described in `ppzoo.data.index` and `ppzoo.data.table_lists`. The constructor does not check whether
+    every image exists, because there can be millions. A `label_list.txt` in the folder of the list names the classes
+    ("0 cat" lines, as written by `ppzoo data split`).
 
     Args:
         image_root: folder that the paths in the list are relative to.
-        cls_label_path: the list file. If its name ends in `.csv` (unless `delimiter` is set) or `.parquet`, it is a
-            table (see `ppzoo.data.table_lists`), whose labels are class indices or class names.
+        cls_label_path: the list file. If its name ends in `.csv` or `.parquet`, and `delimiter` is not set, it is a
+            table, whose labels are class indices or class names.
         class_num: number of classes; None: not checked.
-        delimiter: character before the label; None: space or tab.
+        delimiter: character between the path and the label; None: space or tab.
         relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
         path_column: name of the column of a table that has the paths; None: a usual name such as `path`.
         label_column: name of the column of a table that has the labels; None: a usual name such as `label`.

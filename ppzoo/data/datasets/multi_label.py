@@ -21,17 +21,17 @@ LINE = re.compile(r"(.*[^ \t,])[ \t]+([^ \t,]+(?:[ \t]*,[ \t]*[^ \t,]+)*)")  # s
 
 @DATASETS.register
 class MultiLabelDataset(ImageFiles):
-    """Images and labels from a list file of "PATH<tab>0,1,0,..." lines with one value per class.
+    """Images and labels from a list file of "PATH<tab>0,1,-1,..." lines with one value per class; -1: unknown.
 
     1: the image has the label; 0: it does not; -1: unknown, ignored by losses and metrics. The path ends at the last
     space or tab before the values; blank lines and spaces around commas are ignored.
 
     Args:
         image_root: folder that the paths in the list are relative to.
-        cls_label_path: the list file. If its name ends in `.csv` or `.parquet`, it is a table (see
-            `ppzoo.data.table_lists`) with one column of 0, 1 or -1 per class, named after the class.
-        label_ratio: return labels of 2 x C. The second row is, for each class, the fraction of positives among the
-            images with a known label, for `MultiLabelLoss` with `weight_ratio`.
+        cls_label_path: the list file. If its name ends in `.csv` or `.parquet`, it is a table with one column of 0, 1
+            or -1 per class, named after the class (see `ppzoo.data.table_lists`).
+        label_ratio: return labels of shape 2 x C. The second row is, for each class, the fraction of positives among
+            the images with a known label, for `MultiLabelLoss` with `weight_ratio`.
         class_num: number of values per line; None: that of the first line.
         path_column: name of the column of a table that has the paths; None: a usual name such as `path`.
         label_columns: names of the columns of a table that have the labels; None: all columns except that of the paths.

@@ -56,7 +56,7 @@ class TarShards:
         label_member: extension of the members that contain the label: `cls`, `txt` or `json`.
         label_key: key of the label in the object of a `json` member.
         class_num: labels must be below it; None: any label of 0 or more.
-        relabel: renumber the labels from 0 on, in ascending order.
+        relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
 
     Raises:
         DataError: a shard is damaged, or contains links, paths outside of the shard, images without a label or labels

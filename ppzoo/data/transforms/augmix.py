@@ -52,14 +52,14 @@ def mix_chains(
 
 @TRANSFORMS.register
 class AugMix:
-    """Mix an image with chains of operations applied to it.
+    """Mix an image with the results of several chains of random operations: AugMix, arXiv:1912.02781.
 
     Args:
         prob: probability of mixing.
-        aug_prob_coeff: parameter of the Dirichlet and beta distributions of the weights.
+        aug_prob_coeff: parameter of the Dirichlet and beta distributions of the mixing weights, above 0.
         mixture_width: number of chains.
         mixture_depth: operations per chain; -1: one to three at random.
-        aug_severity: magnitudes are uniform in [0.1, aug_severity]; at most 10.
+        aug_severity: largest magnitude of the operations, from 0.1 to 10; magnitudes are drawn uniformly from 0.1 on.
 
     Raises:
         ConfigError: an option out of its range.

@@ -39,11 +39,11 @@ def apply_signed_operation(
 
 @TRANSFORMS.register
 class AutoAugment:
-    """Apply one of the 25 sub-policies of AutoAugment for ImageNet (`policies.IMAGENET`), drawn for each image.
+    """Apply one of the 25 sub-policies of AutoAugment for ImageNet, drawn for each image: arXiv:1805.09501.
 
     Args:
-        fillcolor: value of the area that shears, translations and rotations leave uncovered, one per channel; gray by
-            default.
+        fillcolor: value of the area that shears, translations and rotations leave uncovered, one per channel; gray
+            (128) by default.
     """
 
     def __init__(self, *, fillcolor: list[int] | None = None) -> None:
@@ -72,9 +72,9 @@ class RandAugment:
 
     Args:
         num_layers: number of operations, drawn with replacement.
-        magnitude: from 0 to 10.
-        fillcolor: value of the area that shears, translations and rotations leave uncovered, one per channel; gray by
-            default.
+        magnitude: strength of the operations, 0 or more; usually at most 10.
+        fillcolor: value of the area that shears, translations and rotations leave uncovered, one per channel; gray
+            (128) by default.
 
     Raises:
         ConfigError: an option out of its range.
@@ -104,7 +104,7 @@ class RandAugment:
 
 @TRANSFORMS.register
 class RandAugmentV2(RandAugment):
-    """RandAugment as EfficientNetV2 uses it: Tan, Le, arXiv:2104.00298.
+    """RandAugment with the operations and strengths of EfficientNetV2: Tan, Le, arXiv:2104.00298.
 
     The amounts differ from `RandAugment`; rotations have a random sign; SolarizeAdd and Cutout are added.
 

@@ -24,8 +24,8 @@ class BlurImage:
 
     Args:
         ratio: probability of blurring.
-        motion_max_ksize, gaussian_max_ksize: kernel sizes are below this number, which is at least 6.
-        motion_max_angle: the direction of the motion is within this many degrees of the diagonal (45 degrees).
+        motion_max_ksize, gaussian_max_ksize: upper limit of the kernel size in pixels, 6 or more; kernels are smaller.
+        motion_max_angle: largest angle of the motion in degrees.
 
     Raises:
         ConfigError: an option out of its range.

@@ -120,10 +120,10 @@ DEVIATION = 0.1
 
 @TRANSFORMS.register
 class PCALighting:
-    """Add a random multiple of the principal components of ImageNet's colors to all pixels; the result is float32.
+    """Add random multiples of the principal components of ImageNet's colors to all pixels, after `NormalizeImage`.
 
     Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1.
-    It belongs after NormalizeImage, because its magnitude is for values around 1.
+    It belongs after NormalizeImage, because its magnitude is for values around 1. The result is float32.
 
     Raises:
         DataError: an image without exactly three channels.

@@ -28,7 +28,7 @@ class CropImage:
     """Crop the center.
 
     Args:
-        size: side of a square, or [width, height].
+        size: side of a square, or [width, height], in pixels.
 
     Raises:
         DataError: the image is smaller.
@@ -50,7 +50,7 @@ class CropCorner:
     Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, 4.1.
 
     Args:
-        size: side of a square, or [width, height].
+        size: side of a square, or [width, height], in pixels.
         corner: the corner to keep.
 
     Raises:
@@ -80,7 +80,7 @@ class RandCropImage:
     ratio; the position is uniform. This is PaddleClas's distribution, drawn without rejection.
 
     Args:
-        size: side of a square, or [width, height], of the result.
+        size: side of the square result, or [width, height] of the result, in pixels.
         scale: [lowest, highest] area, as fractions of the image's; [0.08, 1] by default.
         ratio: [lowest, highest] width / height; [3/4, 4/3] by default.
         interpolation: as in `ResizeImage`, or "random": bilinear or bicubic with equal probability.
@@ -139,7 +139,7 @@ class RandCropImageV2:
     All positions are equally likely. (PaddleClas's crop can begin one pixel too far, and is then smaller.)
 
     Args:
-        size: side of a square, or [width, height].
+        size: side of a square, or [width, height], in pixels.
 
     Raises:
         DataError: the image is smaller.
@@ -159,7 +159,7 @@ class RandomCropImage(RandCropImageV2):
     """PaddleClas's other name for `RandCropImageV2`, in its configurations for attributes.
 
     Args:
-        size: side of a square, or [width, height].
+        size: side of a square, or [width, height], in pixels.
     """
 
 
@@ -168,8 +168,8 @@ class CropImageAtRatio:
     """Crop a centered square whose side is size / (size + pad) of the shorter side, and resize it.
 
     Args:
-        size: side of the result.
-        pad: the shorter side is scaled to the length `size` + `pad`.
+        size: side of the result in pixels.
+        pad: the result is the center of the image resized to a shorter side of `size` + `pad` pixels.
         interpolation: as in `ResizeImage` with backend "cv2".
     """
 

@@ -89,15 +89,15 @@ class DecodeImage:
     of transforms works for files and arrays.
 
     Args:
-        to_rgb: channels in the order red, green, blue; else blue, green, red.
+        to_rgb: return the channels in the order red, green, blue; if false, blue, green, red.
         to_np: accepted for PaddleClas's configurations, without effect: images are always arrays.
         channel_first: return 3 x H x W.
         backend: decoder: "cv2" applies the EXIF orientation, "pil" does not.
-        channels: 3; 1: gray; 4: with the alpha channel, which is 255 if the file has none.
-        reduced: decode JPEGs at 1/2, 1/4 or 1/8 of their size if the `RandCropImage` or `ResizeImage` that must follow
-            then still has at least this many input pixels per output pixel, in both directions. 1: never upsample
-            what would have been downsampled; 0.5: faster, and less sharp. The pixels differ from those of full
-            decoding. None: decode at full size.
+        channels: number of channels: 3: RGB; 1: gray; 4: RGB and the alpha channel, which is 255 if the file has none.
+        reduced: decode JPEGs at 1/2, 1/4 or 1/8 of their width and height, as long as the next transform, which has to
+            be `RandCropImage` or `ResizeImage`, gets at least this many input pixels per output pixel in both
+            directions; above 0 and at most 1. 1: never upsample what would have been downsampled; 0.5: faster, and
+            less sharp. The pixels differ from those of full decoding. None: decode at full size.
 
     Raises:
         ConfigError: an unknown backend or number of channels, or `reduced` with options that do not allow it.

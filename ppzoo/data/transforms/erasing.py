@@ -34,8 +34,8 @@ class RandomErasing:
         sl: lowest area, as a fraction of the image's.
         sh: highest area, as a fraction of the image's.
         r1: lowest height / width; the highest is 1 / r1.
-        mean: fill values, one per channel (mode "const").
-        attempt: largest number of rectangles to draw until one fits; if none fits, the image is not changed.
+        mean: fill values, one per channel, with mode "const"; 0 by default.
+        attempt: number of rectangles to draw until one fits; if none does, the image is not changed.
         use_log_aspect: draw the logarithm of the aspect ratio uniformly, not the ratio itself.
         mode: how to fill the rectangle: "const": with `mean`; "rand": with one normally distributed value per channel;
             "pixel": with normal noise. "rand" and "pixel" need normalized images.
@@ -114,7 +114,7 @@ class Cutout:
 
     Args:
         n_holes: number of squares.
-        length: side of the squares.
+        length: side of the squares in pixels.
     """
 
     takes_channels_first = True
@@ -165,8 +165,8 @@ class GridMask:
     Args:
         d1, d2: the spacing of the stripes in pixels is at least d1 and below d2.
         rotate: the angle is an integer number of degrees, at least 0 and below this.
-        ratio: width of the stripes / their spacing.
-        mode: 0: set the stripes to 0; 1: set what is between them to 0.
+        ratio: width of the stripes / their spacing, from 0 to 1.
+        mode: 0: set the stripes to 0; 1: set the area between the stripes to 0.
         prob: probability of applying the mask.
 
     Raises:

@@ -117,11 +117,12 @@ class ResizeImage:
     """Resize to a given size, or so that the shorter side has a given length.
 
     Args:
-        size: side of a square, or [width, height].
-        resize_short: length of the shorter side; the other side is rounded to the nearest integer, halves to even.
+        size: side of a square, or [width, height], in pixels; either `size` or `resize_short` is required.
+        resize_short: length of the shorter side in pixels; the other side is rounded to the nearest integer, halves to
+            even.
         interpolation: "nearest", "bilinear", "bicubic", "lanczos"; "area" (cv2); "box", "hamming" (pil);
             None: bilinear with cv2, bicubic with pil.
-        backend: "cv2" or "pil".
+        backend: "cv2" (OpenCV) or "pil" (Pillow).
         return_numpy: accepted for PaddleClas's configurations, without effect: images are always arrays.
 
     Raises:

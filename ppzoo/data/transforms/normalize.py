@@ -27,7 +27,7 @@ class NormalizeImage:
         mean, std: one value per channel; ImageNet's by default.
         order: "chw" for C x H x W images; "" or "hwc" for H x W x C.
         output_fp16: return float16.
-        channel_num: 4 appends a channel of zeros.
+        channel_num: 3, or 4 to append a channel of zeros.
 
     Raises:
         ConfigError: an option out of its range.
@@ -143,7 +143,7 @@ class NormalizeImage:
 
 @TRANSFORMS.register
 class ToCHWImage:
-    """H x W x C to C x H x W."""
+    """Transpose images from H x W x C to C x H x W."""
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         return image.transpose(2, 0, 1)

@@ -38,7 +38,7 @@ class RandomRotation:
         prob: probability of rotating.
         interpolation: as in `ResizeImage` with backend "cv2".
         expand: enlarge the result so that it contains the complete rotated image.
-        center: [x, y] of the rotation center in pixels; the image's center by default.
+        center: [x, y] of the rotation center in pixels, not with `expand`; the image's center by default.
         fill: value of the uncovered area: one number, or one per channel.
 
     Raises:
