@@ -10,7 +10,7 @@ FLOATS = 4  # bytes of a float32
 
 
 class Transfers:
-    """The all-reduce with another process, whose gradients are 1; the sums are written when they are waited for."""
+    """A simulated all-reduce with another process, whose gradients are all 1; the sum is set when it is waited for."""
 
     def __init__(self, network):
         self.network = network

@@ -137,7 +137,7 @@ def kill_run(
 
 
 def measure_undisturbed(config: Path) -> dict:
-    """Run without kills; return the number of file operations, the seconds, and `start`, the seconds before step 1."""
+    """Make an undisturbed run; return its number of file operations, its seconds, and the seconds until it starts."""
     folder, began = config.parent, time.time()
     file = folder / "operations"
     status = run(arguments(config, "reference"), folder / "reference.txt", lambda: count_operations(file))

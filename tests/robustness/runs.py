@@ -101,7 +101,7 @@ def arguments(config: Path, name: str, *overrides: str, resume: str = "auto") ->
 
 
 def start(command: Sequence[str], log: Path, prepare: Callable[[], object] = lambda: None) -> int:
-    """Fork a process that runs a command, and return its process id.
+    """Fork a process that runs a command of ppzoo, and return its process ID.
 
     Args:
         command: the arguments of `ppzoo`.

@@ -15,7 +15,7 @@ from ppzoo.cli import main
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The configuration of runs; the undisturbed run `reference` is finished."""
+    """The configuration of all runs of this module; the run `reference` has completed undisturbed."""
     config = make_workspace(tmp_path_factory.mktemp("disks"), train=20, test=10, epochs=2)
     assert main(arguments(config, "reference")) == 0
     return config

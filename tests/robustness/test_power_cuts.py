@@ -22,7 +22,7 @@ class PowerCut(BaseException):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The configuration of runs; the undisturbed run `reference` is finished."""
+    """The configuration of all runs of this module; the run `reference` has completed undisturbed."""
     config = make_workspace(tmp_path_factory.mktemp("cuts"), train=20, test=10, epochs=2)
     assert main(arguments(config, "reference", "Global.keep=1", "Global.save_interval_steps=null")) == 0
     return config

@@ -25,7 +25,7 @@ class BlurImage:
     Args:
         ratio: probability of blurring.
         motion_max_ksize, gaussian_max_ksize: upper limit of the kernel size in pixels, 6 or more; kernels are smaller.
-        motion_max_angle: largest angle of the motion in degrees.
+        motion_max_angle: largest angle between the direction of the motion and the diagonal (45 degrees), in degrees.
 
     Raises:
         ConfigError: an option out of its range.
