@@ -37,7 +37,7 @@ from ppzoo.weights.weight_file import WeightFile, check_finite, widen_bfloat16
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number of the older format
 LEGACY_PROTOCOL = 1001
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "model_state")
-MAX_EXPANSION = 4  # maximum total size of storages and tensors, in sizes of the file
+MAX_EXPANSION = 4  # maximum total size of storages and tensors, as a multiple of the file size
 MAX_TREE = 64 << 20
 
 STORAGES = {

@@ -63,7 +63,8 @@ def test_weights_for_gray_images_do_not_fit_other_networks():
 def test_paddleclas_option_is_the_same_as_in_channels():
     assert MODELS["ResNet18"].build(input_image_channel=2).image_channels == 2
     assert MODELS["ResNet18"].build(in_channels=2, input_image_channel=2).image_channels == 2
-    with pytest.raises(ConfigError, match=r"^ResNet18.in_channels: expected input_image_channel \(2\), got 1"):
+    expected = r"^ResNet18.in_channels: expected the value of input_image_channel \(2\), got 1; set only one"
+    with pytest.raises(ConfigError, match=expected):
         MODELS["ResNet18"].build(in_channels=1, input_image_channel=2)
 
 
