@@ -1,8 +1,8 @@
 """PyTorch's `.pth`, read without PyTorch: the zip archive of version 1.6 and later, and the format before it.
 
-Both contain a pickled tree whose tensors are views (offset, size, stride) of numbered storages, and separately the
-storages. The tree is read by `ppzoo.safe_pickle` with a few more allowed names; afterwards the tensors are copied from
-the storages.
+Both contain a pickled tree and, separately, numbered storages. The tensors in the tree are views (offset, size, stride)
+of the storages. The tree is read by `ppzoo.safe_pickle` with a few more allowed names; afterwards the tensors are
+copied from the storages.
 """
 
 from __future__ import annotations
