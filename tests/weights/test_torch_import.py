@@ -212,7 +212,7 @@ def test_notes_name_only_values_that_change():
         "divided fc.weight by 0.8, because dropout multiplies by it in evaluation",
     ]
     assert translate(empty_entries("timm-mobilenetv4_hybrid_medium"), "MobileNetV4_hybrid_medium").notes == [
-        "multiplied the weights of 8 query projections by the square root of their heads"
+        "multiplied the weights of 8 query projections by the square root of the number of heads"
     ]
 
 
