@@ -66,7 +66,7 @@ def pp_hgnet_v2(layers: Sequence[str]) -> LayerNames:
     )
 
 
-# Number of blocks -> number of blocks in each of timm's stages; ours are numbered consecutively.
+# Number of blocks -> number of blocks in each of timm's stages. In ppzoo, all blocks are numbered consecutively.
 MOBILENET_V4_STAGES = {
     17: (2, 2, 6, 6, 1),  # conv_small
     23: (1, 2, 8, 11, 1),  # conv_medium
@@ -120,12 +120,12 @@ def repvgg(layers: Sequence[str]) -> LayerNames:
 
 
 def starnet(layers: Sequence[str]) -> LayerNames:
-    """timm's `starnet`, which has our names."""
+    """timm's `starnet`, which has the same names."""
     return _translated(layers, {})
 
 
 def fasternet(layers: Sequence[str]) -> LayerNames:
-    """timm's `fasternet`: a stage begins with the merging of patches, which is a separate stage in our network."""
+    """timm's `fasternet`: a stage begins with the merging of patches, which is a separate stage in ppzoo."""
     merging = {rf"stages\.{2 * stage - 1}\.(.+)": rf"stages.{stage}.downsample.\1" for stage in (1, 2, 3)}
     blocks = {rf"stages\.{2 * stage}\.(.+)": rf"stages.{stage}.\1" for stage in range(4)}
     return _translated(layers, {**merging, **blocks, r"avgpool_pre_head\.1": "conv_head", r"head": "classifier"})

@@ -46,9 +46,9 @@ class EntryNames:
     """The names of a network's entries in files with one naming scheme.
 
     Attributes:
-        shapes: our entry -> its shape.
-        torch_names: our entry -> the entry in the file; without the entries of `identities`.
-        identities: our layers that must compute the identity.
+        shapes: entry of ppzoo's network -> its shape.
+        torch_names: entry of ppzoo's network -> the entry in the file; without the entries of `identities`.
+        identities: layers of ppzoo's network that must compute the identity.
         heads: the file's entries of the classifier; the size of their first axis is the number of classes.
     """
 
@@ -119,7 +119,7 @@ def translate(
 
     Args:
         entries: the arrays of the file.
-        network: our network; only names and shapes are used.
+        network: ppzoo's network; only names and shapes are used.
         scheme: the naming scheme of the file.
         architecture: name of the network in error messages.
         source: name of the file in error messages.
