@@ -164,8 +164,8 @@ BLOCKS = {
         "stages.0.1",
         ["depthwise 3x3, BN, ReLU", "conv 1x1, BN, ReLU"],
         "In training, blocks of the last two stages sum parallel depthwise convolutions of several sizes, which `fuse` "
-        "merges into one. Blocks of the third stage also have an SE and two 1x1 convolutions. In the last stage, blocks "
-        "that keep the shape have a shortcut.",
+        "merges into one. Blocks of the third stage also have an SE and two 1x1 convolutions. In the last stage, "
+        "blocks that keep the shape have a shortcut.",
     ),
     "repvgg": Block(
         "RepVGG_A0",
