@@ -53,7 +53,7 @@ def test_pretrained_weights_are_converted_and_logged(tmp_path, caplog):
 def test_weights_for_gray_images_do_not_fit_other_networks():
     gray = MODELS["MobileNetV1_x0_25"].build(in_channels=1).state_dict()
     for channels in (3, 4):
-        with pytest.raises(WeightsError, match=r"1 mismatched \(conv.conv.weight: 8x1x3x3 in the file"):
+        with pytest.raises(WeightsError, match=r"1 mismatched \(conv.conv.weight: 8x1x3x3 in the weights"):
             weights.load_weights(MODELS["MobileNetV1_x0_25"].build(in_channels=channels), gray, stem="auto")
     color = MODELS["MobileNetV1_x0_25"].build().state_dict()
     with pytest.raises(WeightsError, match="1 mismatched"):
