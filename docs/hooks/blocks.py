@@ -131,7 +131,7 @@ BLOCKS = {
         "MobileNetV3_large_x1_0",
         "blocks.4",
         [residual("conv 1x1, BN, ReLU", "depthwise 5x5, BN, ReLU", "SE", "conv 1x1, BN")],
-        "Some blocks have no SE, some have depthwise 3x3 convolutions, and some have Hardswish instead of ReLU.",
+        "Some blocks have no SE, a depthwise 3x3 convolution, or Hardswish instead of ReLU.",
     ),
     "mobilenet_v4": Block(
         "MobileNetV4_conv_small",
@@ -144,7 +144,7 @@ BLOCKS = {
         "PPHGNet_tiny",
         "stages.1.blocks.0",
         [collect(["conv 3x3, BN, ReLU"] * 5), "conv 1x1, BN, ReLU", "SE"],
-        "The first block of a stage has no shortcut, the others have one.",
+        "The first block of a stage has no shortcut; the others have one.",
     ),
     "pp_hgnet_v2": Block(
         "PPHGNetV2_B0",
@@ -157,20 +157,21 @@ BLOCKS = {
         "PPLCNet_x0_25",
         "blocks3.0",
         ["depthwise 3x3, BN, Hardswish", "conv 1x1, BN, Hardswish"],
-        "The last blocks have depthwise 5x5 convolutions, and an SE before the 1x1 convolution.",
+        "Later blocks have depthwise 5x5 convolutions; the last two also have an SE before the 1x1 convolution.",
     ),
     "pp_lcnet_v2": Block(
         "PPLCNetV2_small",
         "stages.0.1",
         ["depthwise 3x3, BN, ReLU", "conv 1x1, BN, ReLU"],
-        "Blocks of the last stage sum parallel depthwise convolutions of several sizes in training; `fuse` merges them "
-        "into one convolution.",
+        "In training, blocks of the last two stages sum parallel depthwise convolutions of several sizes, which `fuse` "
+        "merges into one. Blocks of the third stage also have an SE and two 1x1 convolutions. In the last stage, "
+        "blocks that keep the shape have a shortcut.",
     ),
     "repvgg": Block(
         "RepVGG_A0",
         "stage1.1",
         [Split([["conv 3x3, BN"], ["conv 1x1, BN"], ["BN"]], "add"), "ReLU"],
-        "`fuse` merges the three branches into one 3x3 convolution for inference.",
+        "`fuse` replaces the three branches by one 3x3 convolution for inference.",
     ),
     "resnet": Block(
         "ResNet18",

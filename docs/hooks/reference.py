@@ -117,8 +117,8 @@ ARCHITECTURES = """\
 
 The {count} architectures by family, with the accuracy that PaddleClas published on the validation images of ImageNet-1k
 for its weights (SSLD: weights trained by distillation). Parameters and multiply-adds (FLOPs) are counted by ppzoo for
-one image of the input size. `ppzoo models` prints the same table, and `ppzoo models NAME --summary` the layers.
-[Architectures](architectures.md) helps to choose one.
+one image of the input size. `ppzoo models` prints them as a table, and `ppzoo models NAME --summary` prints the layers
+of an architecture. [Architectures](architectures.md) helps to choose one.
 """
 SEVERAL_NETWORKS = "Arch of several networks"
 SPEED = """\

@@ -1,4 +1,4 @@
-"""The learnable affine block of PP-HGNetV2: two numbers for all values of a tensor."""
+"""The learnable affine block of PP-HGNetV2: one scale and one bias for all values of a tensor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ppzoo.native import operators
 
 
 class LearnableAffineBlock(nn.Layer):
-    """scale * x + bias with two learned numbers, 1 and 0 initially.
+    """Return scale * x + bias with two learned numbers: `scale` (initially 1) and `bias` (initially 0).
 
     Args:
-        lr_mult: factor of the learning rate of both.
+        lr_mult: factor of the learning rate of `scale` and `bias`.
     """
 
     def __init__(self, *, lr_mult: float = 1.0) -> None:
@@ -30,7 +30,7 @@ class LearnableAffineBlock(nn.Layer):
 
     @property
     def has_single_numbers(self) -> bool:
-        """Whether the native operators support both parameters: one number in float32, as the block creates them."""
+        """Whether `scale` and `bias` each contain one float32 number, as the native operators require."""
         parameters = self._parameters["scale"], self._parameters["bias"]  # attribute lookup on a Layer is slow
         return all(value.shape == [1] and value.dtype == paddle.float32 for value in parameters)
 

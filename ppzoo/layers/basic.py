@@ -26,7 +26,7 @@ def activation(name: str | None) -> nn.Layer:
 
 
 def downscaled_dropout(rate: float) -> nn.Layer:
-    """Set each value to zero with probability `rate` in training; multiply all values by (1 - rate) in evaluation.
+    """Build a dropout layer: in training it zeroes values with probability `rate`, in evaluation it scales by 1 - rate.
 
     PaddleClas trained its official weights with this mode (`downscale_in_infer`). With `upscale_in_train`, the default
     of PaddlePaddle and PyTorch, the following layer would receive values 1 / (1 - rate) times as large.
@@ -35,7 +35,7 @@ def downscaled_dropout(rate: float) -> nn.Layer:
         ConfigError: the rate is outside [0, 1).
     """
     if not 0 <= rate < 1:
-        raise ConfigError(f"dropout: expected a rate of at least 0 and below 1, got {rate}; 0 disables it")
+        raise ConfigError(f"expected a dropout rate of at least 0 and below 1, got {rate}; 0 disables dropout")
     return nn.Dropout(rate, mode="downscale_in_infer") if rate else nn.Identity()
 
 

@@ -1,7 +1,8 @@
 """Whether a network can be trained in bfloat16 on the CPU: whether each of its operators has a bfloat16 version.
 
-PaddlePaddle has no bfloat16 operators for the CPU, so one operator without a native version is enough to use float32
-for the complete network. The operators are read from the graph of a forward pass, not from the network's code.
+PaddlePaddle has no bfloat16 operators for the CPU. If a single operator of a network has no native bfloat16 version,
+the complete network is trained in float32. The operators are read from the graph of a forward pass, not from the
+network's code.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from paddle import nn
 
 from ppzoo.native.operators import BFLOAT16_OPERATORS, MIN_DEPTHWISE_CHANNELS, REPLACED_IN_BFLOAT16
 
-# PaddlePaddle's operators that only change the shape, and the parameters of the network.
+# Nodes of the graph that compute nothing: PaddlePaddle's operators that only change the shape, and the parameters.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
 # Height and width of images from which on MobileNetV2 was measured to train faster in bfloat16 than in float32.
 MIN_INVERTED_RESIDUAL_SIZE = 64
@@ -23,7 +24,7 @@ MIN_INVERTED_RESIDUAL_SIZE = 64
 def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
     """Return why `network` cannot be trained in bfloat16 on the CPU; None if it can.
 
-    The network computes two black images in float32 in training mode. Its state is the same afterwards.
+    The network is called with two black images, in float32 and in training mode. Its state is the same afterwards.
 
     Args:
         image_shape: C x H x W.
@@ -50,7 +51,7 @@ def _is_fast(layer: nn.Conv2D) -> bool:
 
 def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
     """Return the outputs for `images`, connected to the graph that leads to them."""
-    images.stop_gradient = False  # includes layers in the graph whose parameters are not trained
+    images.stop_gradient = False  # so that the graph includes layers whose parameters are frozen
     was_training, generator = network.training, paddle.get_rng_state()
     statistics = [(tensor, tensor.clone()) for tensor in network.state_dict().values() if tensor.stop_gradient]
     network.train()

@@ -13,8 +13,8 @@ from ppzoo.layers.reparam import Reparameterized
 
 DataFormat = Literal["NCHW", "NHWC"]
 
-# Decorates the `forward` of a network: no control flow depends on tensor values, so that exporting can trace the layers
-# and need not transform their source code, which takes 60 times as long.
+# Decorates the `forward` of a network. Its control flow does not depend on tensor values, so an export can trace the
+# layers instead of transforming their source code, which takes 60 times as long.
 not_to_static = paddle.jit.not_to_static
 
 
@@ -77,7 +77,7 @@ class Classifier(nn.Layer):
 
     @property
     def stem_paths(self) -> tuple[str, ...]:
-        """Attribute paths of the convolutions that read the images: the only ones with so few input channels."""
+        """Attribute paths of the convolutions that read the images: those with `image_channels` input channels."""
         return tuple(
             path
             for path, layer in self.named_sublayers()
@@ -188,9 +188,9 @@ def sublayer_at(network: nn.Layer, path: str) -> nn.Layer:
 
 
 class HeadInput:
-    """Receives the features of a network, the input of its last layer, whenever the network runs.
+    """Stores the features of a network (the input of its first head layer) whenever the network runs.
 
-    Where that layer is a convolution (NIN, SqueezeNet), they are the mean of its input over height and width.
+    If this layer is a convolution (NIN, SqueezeNet), the features are the mean of its input over height and width.
     """
 
     def __init__(self, network: Classifier) -> None:

@@ -138,8 +138,8 @@ class NamedConvBNLayer(ConvBNLayer):
 class BiasedConvBNLayer(ConvBNLayer):
     """`ConvBNLayer` whose convolution has a bias, `NAME_offset`, although the batch norm cancels it.
 
-    Ports of networks from PyTorch code with its default `bias=True` have it, and their published parameter counts
-    include it.
+    Networks that were ported from PyTorch code with PyTorch's default `bias=True` have this bias, and their published
+    parameter counts include it.
 
     Args:
         in_channels, out_channels, kernel_size: as for `ConvBNLayer`.

@@ -24,7 +24,10 @@ def conv_sequence(layers: Sequence[nn.Layer], x: Tensor) -> Tensor:
 
 
 def _fused_sequence(layers: Sequence[nn.Layer], x: Tensor) -> Tensor | None:
-    """Return the result of convolutions with batch norm, 1x1 or depthwise after the first; None for other layers."""
+    """Return the result of the layers in sequence, computed by one operator; None if it does not support them.
+
+    It supports convolutions with batch norm, of which all but the first have to be 1x1 or depthwise.
+    """
     stages = fusable_stages(layers, x) if layers and native.supports(x) else None
     if stages is None or not operators.is_conv_norm_sequence(stages):
         return None

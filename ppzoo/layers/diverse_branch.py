@@ -47,10 +47,11 @@ class PaddedNorm(nn.Layer):
 
 
 class DiverseBranchBlock(Reparameterized):
-    """Sum of four branches: KxK, 1x1, 1x1 and average pooling, 1x1 and KxK; each convolution has a batch norm.
+    """Activation of the sum of four branches: KxK; 1x1; 1x1 and average pooling; 1x1 and KxK convolutions.
 
-    PaddleClas sets momentum 0.1 for the norms before a padding, with which PaddlePaddle's running statistics depend
-    almost only on the last batch; here it is 0.9, as in the paper.
+    A batch norm follows each convolution and the pooling. PaddleClas sets momentum 0.1 for the norms before a padding,
+    so that PaddlePaddle's running statistics depend almost only on the last batch. Here the momentum is 0.9, as in the
+    authors' code (where it is called 0.1, PyTorch's default).
 
     Args:
         in_channels, out_channels, stride, act: as for `ConvBNLayer`.
@@ -113,14 +114,14 @@ class DiverseBranchBlock(Reparameterized):
         del self.dbb_origin, self.dbb_1x1, self.dbb_avg, self.dbb_1x1_kxk
 
     def _fused_average(self, size: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return kernel and bias of the 1x1 convolution and the average pooling (section 3.2, transforms II to V)."""
+        """Return kernel and bias of the 1x1 convolution and the average pooling (section 3.2, transforms I, III, V)."""
         conv, padded, _, norm = self.dbb_avg
         kernel, bias = fuse_norm(conv.weight, padded.bn)
         kernel, shift = fuse_norm(paddle.tile(kernel, [1, 1, size, size]) / size**2, norm)
         return kernel, bias * norm_affine(norm)[0] + shift
 
     def _fused_sequence(self) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return kernel and bias of the 1x1 and KxK convolutions (section 3.2, transform III)."""
+        """Return kernel and bias of the 1x1 and KxK convolutions (section 3.2, transforms I and III)."""
         first, padded, second, norm = self.dbb_1x1_kxk
         inner, inner_bias = fuse_norm(first.weight + first.identity, padded.bn)
         kernel = paddle.einsum("oihw,ij->ojhw", second.weight, inner[:, :, 0, 0])

@@ -1,4 +1,4 @@
-"""Inverted residuals (Sandler et al., arXiv:1801.04381), with squeeze-and-excitation or not, as one native operator."""
+"""Inverted residuals (Sandler et al., arXiv:1801.04381), with or without squeeze-and-excitation, as one operator."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def inverted_residual(
 
 
 def inverted_residuals(units: Sequence[nn.Layer], x: Tensor) -> Tensor:
-    """Return the units in sequence, computed by one operator where that is possible.
+    """Return the output of the units in sequence, computed by one operator where that is possible.
 
     Args:
-        units: each one after the first has a shortcut, and therefore keeps the shape.
+        units: inverted residuals; all but the first have a shortcut, and therefore keep the shape.
     """
     blocks = _fusable_units(units, x) if native.supports(x) else None
     if blocks is not None:
@@ -71,9 +71,9 @@ def inverted_residuals(units: Sequence[nn.Layer], x: Tensor) -> Tensor:
 
 
 def _fusable_units(units: Sequence[nn.Layer], x: Tensor) -> list[list[operators.ConvNormStage]] | None:
-    """Return the arguments of the operator for all units; None if one of them does not support it.
+    """Return the arguments of the operator for all units; None if it does not support one of them.
 
-    `x` is the input of the first unit. It stands for those of the others, whose sizes the operator checks itself.
+    `x`, the input of the first unit, is used for the other units, too: the operator checks the sizes of their inputs.
     """
     blocks = []
     for number, unit in enumerate(units):

@@ -1,7 +1,7 @@
 """Subclasses of PaddlePaddle's layers that run on the operators of `ppzoo.native` where these are available.
 
-Each class has the name, the parameters and, because PaddlePaddle derives generated parameter names from the class
-name, the parameter names of the layer that it replaces: checkpoints and exports are identical.
+Each class has the name and the parameters of the layer that it replaces. Generated parameter names are the same, too,
+because PaddlePaddle derives them from the class name. Checkpoints and exports are therefore identical.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ppzoo.layers.sync_norm import synchronized_norm
 from ppzoo.native import operators
 
 _RELEASE = release_of(paddle.__version__)
-_EMPTY_BATCHES = _RELEASE is None or _RELEASE.empty_batches  # None: a development build
+_SUPPORTS_EMPTY_BATCHES = _RELEASE is None or _RELEASE.empty_batches  # None: a development build
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:
@@ -39,7 +39,7 @@ def _paddings(padding: object) -> list[int] | None:
 def _check_output_not_empty(x: Tensor, margins: Sequence[int], strides: Sequence[int], what: str) -> None:
     """Raise an error if a kernel or window is so much larger than the map that the output has no pixels.
 
-    PaddlePaddle continues with empty maps, or crashes with a signal.
+    Without this check, PaddlePaddle continues with empty maps or crashes with a signal.
 
     Args:
         margins: padded height and width minus those of the kernel.
@@ -182,7 +182,7 @@ class BatchNorm(nn.BatchNorm):
         return batch * height * width > 1 if self.uses_batch_statistics else not paddle.is_grad_enabled()
 
     def is_fusable(self, activation: str | None, residual: Tensor | None) -> bool:
-        """The part of `supports` that does not depend on the input."""
+        """Whether the norm's options, the activation and the residual are supported; `supports` checks `x`, too."""
         known = operators.ACTIVATION_CODES if residual is None else operators.INVERTIBLE_ACTIVATIONS
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
         if activation not in known or not plain or (self.synchronized and self.uses_batch_statistics):
@@ -192,7 +192,7 @@ class BatchNorm(nn.BatchNorm):
         return has_affine and self.has_contiguous_statistics
 
     def forward_native(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
-        """Return activation(norm(x) + residual) for what `supports`."""
+        """Return activation(norm(x) + residual); the caller has checked `supports`."""
         if not self.uses_batch_statistics:
             return operators.batch_norm_inference(
                 x, self.tensors, epsilon=self._epsilon, activation=activation, residual=residual
@@ -227,13 +227,14 @@ class Linear(nn.Linear):
 
 
 def _check_not_empty(x: Tensor) -> None:
-    """Raise what PaddlePaddle 2.6 should: its pooling of a batch without images ends the process in the backward pass.
+    """Raise an error for a batch without images: in PaddlePaddle 2.6, pooling it ends the process in the backward pass.
 
     Raises:
-        ValueError: `x` has no images, and this PaddlePaddle does not support that.
+        ValueError: `x` has no images, and the installed PaddlePaddle does not support that.
     """
-    if not _EMPTY_BATCHES and 0 in x.shape:
-        raise ValueError(f"expected at least one image, got an input of shape {list(x.shape)} (PaddlePaddle 2.6)")
+    if not _SUPPORTS_EMPTY_BATCHES and 0 in x.shape:
+        problem = f"expected at least one image, got an input of shape {list(x.shape)}"
+        raise ValueError(f"pooling: {problem}; PaddlePaddle 2.6 does not support empty batches")
 
 
 class MaxPool2D(nn.MaxPool2D):
@@ -325,7 +326,7 @@ def repvgg_branches(
 
     Args:
         dense, pointwise: a 3x3 and a 1x1 convolution, each with its norm and activation.
-        identity: the norm of x; None without this branch.
+        identity: the batch norm of the identity branch; None if the block has no such branch.
     """
     if not native.supports(x):
         return None
@@ -369,7 +370,7 @@ def is_pointwise(conv: nn.Layer, x: Tensor) -> bool:
 
 
 def activation_name(act: nn.Layer) -> str | None:
-    """Return the name by which the native operators know an activation, None for the identity; else "unknown"."""
+    """Return the native operators' name of an activation: None for the identity, "unknown" for unsupported ones."""
     return ACTIVATION_NAMES.get(type(act), "unknown") if is_plain(act, type(act)) else "unknown"
 
 
@@ -391,7 +392,7 @@ def add(x: Tensor, y: Tensor) -> Tensor:
 
 
 def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `x` for the two branches of a block; their gradients are then added by a native operator in bfloat16."""
+    """Return `x` twice, for the two branches of a block; in bfloat16, a native operator adds their gradients."""
     return operators.use_twice(x)
 
 
@@ -414,8 +415,8 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Interleave the channels of `groups` equal groups: the first channel of each group, the second of each, ...
 
     Zhang et al., arXiv:1707.01083, section 3.1, figure 1. Implemented with split and stack: reshape and transpose take
-    four times as long on a CPU and need a fixed size, which an exported program can leave open; Paddle2ONNX does not
-    support `paddle.nn.functional.channel_shuffle`.
+    four times as long on a CPU and need the image size, which is variable in some exported programs, and Paddle2ONNX
+    does not support `paddle.nn.functional.channel_shuffle`.
 
     Shape: N x C x H x W, C a multiple of `groups`, to the same.
     """

@@ -1,7 +1,7 @@
 """PaddleClas's parameter names and uniform initial weights: parameter attributes, batch norm and linear layers.
 
-A block with a `name` derives its parameter names from it with fixed suffixes. Besides the structured names
-(attribute paths), these parameter names are keys in weight files of PaddleClas 1.x and in optimizer states.
+A block with a `name` derives its parameter names from it with fixed suffixes. Weight files of PaddleClas 1.x and
+optimizer states are keyed by these parameter names, other weight files by structured names (attribute paths).
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ def same_padding(rule: Padding, size: int, kernel_size: int, stride: int) -> lis
 def native_same_padding(size: int, kernel_size: int, stride: int) -> list[int]:
     """Return top, bottom, left and right padding of a map that has `size` x `size` pixels at the native image size.
 
-    At that size it is equivalent to TensorFlow's "SAME": ceil(size / stride) outputs, and an odd zero comes after the
-    map. For an odd total, PaddleClas pads `stride` more pixels on every side and crops the first output. This equals
-    `stride` more zeros after the map than before it, where TensorFlow has one more: images of other sizes see the
-    difference.
+    At the native size the result is that of TensorFlow's "SAME", which has ceil(size / stride) outputs and, if the
+    total padding is odd, one more zero after the map than before it. For an odd total, PaddleClas instead pads `stride`
+    more pixels on every side and crops the first output. This equals `stride` more zeros after the map than before it,
+    and is reproduced here. For images of other sizes, the result can differ from that of "SAME".
     """
     total = max(kernel_size - (size % stride or stride), 0)
     before = total // 2

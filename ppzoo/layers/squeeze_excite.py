@@ -32,7 +32,7 @@ def clip_gate(x: Tensor) -> Tensor:
 
 
 class HardSigmoid(nn.Layer):
-    """min(max(slope x + offset, 0), 1), with other numbers than `paddle.nn.Hardsigmoid` has."""
+    """min(max(slope x + offset, 0), 1); `paddle.nn.Hardsigmoid` does not have the arguments `slope` and `offset`."""
 
     def __init__(self, slope: float, offset: float) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class SELayer(nn.Layer):
         reduction: the hidden layer has `channels // reduction` units.
         gate: the function after the second linear layer.
         name: the parameters are `NAME_sqz_weights`, `NAME_sqz_offset`, `NAME_exc_weights`, `NAME_exc_offset`.
-        suffixes: other suffixes than "_sqz" and "_exc".
+        suffixes: what the parameter names of the two linear layers have between `NAME` and "_weights" or "_offset".
         data_format: layout of the input and the output, "NCHW" or "NHWC".
 
     Shape: N x channels x H x W to the same.
@@ -133,7 +133,7 @@ class ConvSqueezeExcite(nn.Layer):
         """Return the arguments of the native operators that compute `forward`; None if they do not support it.
 
         Args:
-            x: images of any size and number of channels. The caller has checked `ppzoo.native.supports(x)`.
+            x: a tensor N x C x H x W of any shape. The caller has checked `ppzoo.native.supports(x)`.
         """
         if not all(is_pointwise(convolution, x) for convolution in self.convolutions):
             return None
@@ -149,7 +149,7 @@ def _native_gate(gate: Callable[[Tensor], Tensor]) -> operators.Gate | None:
     if gate is F.sigmoid:
         return _SIGMOID
     if gate is clip_gate:
-        return operators.Gate("clip" if _clip_passes_its_limits() else "hardsigmoid")
+        return operators.Gate("clip" if _clip_has_gradient_at_limits() else "hardsigmoid")
     if not isinstance(gate, nn.Layer) or not is_plain(gate, type(gate)):
         return None
     if type(gate) is HardSigmoid:
@@ -158,10 +158,10 @@ def _native_gate(gate: Callable[[Tensor], Tensor]) -> operators.Gate | None:
 
 
 @cache
-def _clip_passes_its_limits() -> bool:
+def _clip_has_gradient_at_limits() -> bool:
     """Return whether the derivative of `paddle.clip` is 1 at its limits, as in PaddlePaddle 3; in 2.6 it is 0.
 
-    Gates are exactly at a limit if the hidden layer is zero, as it often is in a new network.
+    Gates are exactly at a limit if all units of the hidden layer are zero, which is frequent in a new network.
     """
     with paddle.enable_grad():
         x = paddle.zeros([1])
@@ -179,7 +179,7 @@ def _native_arguments(
 
     Args:
         dense: two linear layers or two 1x1 convolutions, whose calls the operator replaces.
-        activation: the name of the activation between them, as of `activation_name`.
+        activation: the name of the activation between them, as `activation_name` returns it.
     """
     native_gate = _native_gate(gate)
     if native_gate is None or activation not in operators.ACTIVATION_CODES:

@@ -34,7 +34,7 @@ def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
 
 
 def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance, C each, of values in P parts.
+    """Return the mean and the biased variance (C values each) of values that are divided into P parts.
 
     Chan et al., "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 

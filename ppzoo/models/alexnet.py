@@ -1,12 +1,13 @@
 """AlexNet: five convolutions and three linear layers.
 
 Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
-section 3.5, figure 2. PaddleClas's network and official weights are the widespread variant with one column, which this
-file implements: convolutions with 64, 192, 384, 256, 256 channels, where the paper has 96, 256, 384, 384, 256 in two
-columns that are connected in some layers only, and the author's own one-column version (Krizhevsky: "One weird trick
-for parallelizing convolutional neural networks", arXiv:1404.5997) has 64, 192, 384, 384, 256; no local response
-normalization (paper, section 3.3); dropout before the first two linear layers, as in the paper's section 4.2. The
-initial values are PaddleClas's: uniform within 1 / sqrt(fan-in), in all linear layers by the fan-in of the first.
+section 3.5, figure 2. As in PaddleClas, whose official weights require it, this is the widespread variant with one
+column: the convolutions have 64, 192, 384, 256 and 256 channels. Those of the paper have 96, 256, 384, 384 and 256
+channels in two columns that are connected in some layers only; those of the author's own version with one column
+(Krizhevsky: "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997) have 64, 192, 384, 384
+and 256. Unlike the paper (section 3.3), the network has no local response normalization. Dropout precedes the first two
+linear layers, as in section 4.2 of the paper. The initial values are PaddleClas's: uniform within 1 / sqrt(fan-in); all
+linear layers use the fan-in of the first one.
 """
 
 from __future__ import annotations

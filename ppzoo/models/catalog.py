@@ -80,8 +80,8 @@ class Variant:
         """Build the network in a new scope of generated parameter names, so that several can exist in one process.
 
         Args:
-            in_channels: channels of the images; by default those of `image_shape`. Where PaddleClas's network has the
-                option `input_image_channel`, it is the same.
+            in_channels: channels of the images; by default those of `image_shape`. If PaddleClas's network has the
+                option `input_image_channel`, both options have the same meaning.
             options: options of the architecture.
 
         Raises:
@@ -113,8 +113,8 @@ class Variant:
                 raise ConfigError(f"{self.name}.{key}: expected {expected}, got {channels!r}")
         if len(set(given.values())) > 1:
             raise ConfigError(
-                f"{self.name}.in_channels: expected {CHANNEL_OPTION} ({given[CHANNEL_OPTION]}), got {in_channels};"
-                " set one of them"
+                f"{self.name}.in_channels: expected the value of {CHANNEL_OPTION} ({given[CHANNEL_OPTION]}),"
+                f" got {in_channels}; set only one of the two options"
             )
         return int(next(iter(given.values()), self.image_shape[0]))
 

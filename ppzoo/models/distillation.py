@@ -1,7 +1,7 @@
 """Knowledge distillation: several networks that receive the same images.
 
-Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", arXiv:1503.02531. Which network is the teacher of
-which is configured in the losses (`DistillationCELoss`, `DistillationGTCELoss`, ...).
+Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", arXiv:1503.02531. The options of the losses
+(`DistillationCELoss`, `DistillationGTCELoss`, ...) define which network is the teacher and which is the student.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ class DistillationModel(nn.Layer):
     normalizes by the batch, applies dropout, and updates its running statistics.)
 
     Args:
-        networks: the networks by name. A parameter whose name an earlier network has, too, is renamed with the prefix
-            `NAME_`, because the optimizer's state is keyed by parameter names.
+        networks: the networks by name. If a parameter has the same name as one of an earlier network, its name gets the
+            prefix `NAME_`, because the optimizer's state is keyed by parameter names.
         frozen: names of the networks that are not trained.
         inference_arch: name of the network that is used for inference.
         features: network name -> attribute paths of inner layers whose outputs are returned, too, such as "blocks5" or
             PaddleClas's form "blocks[0].expand_conv".
 
     Raises:
-        ConfigError: a path in `features` names no layer, or the networks take images of different channels.
+        ConfigError: a path in `features` names no layer, or the networks expect different numbers of image channels.
 
     Attributes:
         image_channels: channels of the images.
-        derived_entries: patterns of entries in checkpoints that are not loaded where no loss has these layers.
+        derived_entries: patterns of entries in weight files that are ignored if the network lacks them: the weights of
+            losses (see `add_loss_layers`).
 
     Shape: N x C x H x W to {name: N x class_num}; the output of a network with `features` is {"logits": N x class_num,
     path: output of the layer, N x channels x height x width}.
@@ -57,7 +58,7 @@ class DistillationModel(nn.Layer):
         channels = {name: network.image_channels for name, network in networks.items()}
         if len(set(channels.values())) > 1:
             got = ", ".join(f"{name} {count}" for name, count in channels.items())
-            raise ConfigError(f"in_channels: expected networks for images of the same number of channels, got {got}")
+            raise ConfigError(f"in_channels: expected the same number of image channels for all networks, got {got}")
         self.image_channels = next(iter(channels.values()), 3)
         taken: set[str] = set()
         for name, network in networks.items():
@@ -77,9 +78,10 @@ class DistillationModel(nn.Layer):
                 layer.register_forward_post_hook(self._store_output(name, path))
 
     def add_loss_layers(self, name: str, layers: nn.Layer) -> None:
-        """Train the layers of a loss with the networks; the structured names of their weights begin with "losses.".
+        """Add the layers of a loss, so that they are trained and saved with the networks.
 
-        Weight files can lack them or contain them: they are not loaded unless a training is resumed.
+        The structured names of their weights begin with "losses.". Weight files need not contain these weights: they
+        are only loaded when a training is resumed.
         """
         if "losses" not in self._sub_layers:
             self.losses = nn.Layer()

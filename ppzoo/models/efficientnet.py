@@ -2,7 +2,7 @@
 
 Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, arXiv:1905.11946,
 table 1 (B0) and section 3.3 (compound scaling; the factors of B1 to B7 are those of the authors' code).
-B0 to B7 follow PaddleClas, whose keys contain `_conv` once per nesting level.
+B0 to B7 follow PaddleClas, whose weight files have keys such as `_conv._conv`: one `_conv` per nested layer.
 `EfficientNetB0_small` is PaddleClas's B0 without squeeze-and-excitation. `EfficientNet_lite0` is the smallest network
 of EfficientNet-Lite (github.com/tensorflow/tpu, models/official/efficientnet/lite): B0 without squeeze-and-excitation,
 with ReLU6 instead of swish, unscaled stem and head, and TensorFlow's "SAME" padding for the size of the input.
@@ -54,7 +54,7 @@ class ConvBNLayer(layers.ConvBNLayer):
 
 
 class ConvNorm(ConvBNLayer):
-    """The same layer; its keys in checkpoints begin with a further `_conv.`."""
+    """`ConvBNLayer` whose keys in checkpoints begin with another `_conv.`."""
 
     conv_key, norm_key = "_conv._conv._conv", "_conv._bn"
 

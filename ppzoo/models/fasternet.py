@@ -1,8 +1,8 @@
-"""FasterNet: 3x3 convolutions of a quarter of the channels; the others pass unchanged.
+"""FasterNet: 3x3 convolutions of a quarter of the channels; the other channels pass unchanged.
 
 Chen, Kao, He, Zhuo, Wen, Lee, Chan: "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks", CVPR 2023,
-arXiv:2303.03667, section 3 (partial convolution, figure 4). As the official weights require, the running statistics of
-the norm after the patch embedding have PaddlePaddle's momentum 0.1: they depend almost only on the last batch.
+arXiv:2303.03667, section 3 (partial convolution, figure 4). As in PaddleClas, the batch norm after the patch embedding
+has momentum 0.1 in PaddlePaddle's sense: its running statistics depend almost only on the last batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ LAST = 1280
 
 
 def normal_attr() -> ParamAttr:
-    """Attribute of the weights; the truncation of the paper's code at +-100 standard deviations has no effect."""
+    """Attribute of a weight with normally distributed initial values of standard deviation 0.02.
+
+    The authors' code truncates the distribution at 100 standard deviations, which has no effect.
+    """
     return weight_attr(None, initializer=nn.initializer.Normal(std=0.02))
 
 

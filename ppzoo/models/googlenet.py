@@ -1,15 +1,15 @@
 """GoogLeNet: inception blocks with parallel 1x1, 3x3 and 5x5 convolutions.
 
 Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: "Going Deeper with Convolutions", CVPR 2015,
-arXiv:1409.4842, table 1 and section 5 (the auxiliary heads). PaddleClas's network, which the official weights need
-and this file implements, differs from the paper: an inception block has one ReLU after the concatenation instead of
-one after each convolution; the convolutions outside the blocks and the second auxiliary head have no ReLU; only the
-linear layers have a bias; there is no local response normalization; and pooling has no padding (maps of 55, 27, 13
-and 6 pixels where the paper has 56, 28, 14 and 7).
+arXiv:1409.4842, table 1 and section 5 (the auxiliary heads). This is PaddleClas's network, which the official weights
+require. It differs from the paper: an inception block has one ReLU after the concatenation instead of one after each
+convolution; the convolutions outside the blocks and the second auxiliary head have no ReLU; only the linear layers have
+a bias; there is no local response normalization; and pooling has no padding (maps of 55, 27, 13 and 6 pixels where the
+paper has 56, 28, 14 and 7).
 
-The network for CIFAR's 32 x 32 pixels is the widespread variant: a 3x3 stem without pooling, batch norm after each
-convolution (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), which keeps its bias, two 3x3 convolutions in place of a
-5x5 (appendix of the batch norm paper), and no auxiliary heads.
+The network for CIFAR's 32 x 32 pixels is the widespread variant: a 3x3 stem without pooling, convolutions with bias and
+batch norm (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), two 3x3 convolutions in place of a 5x5 (appendix of the batch
+norm paper), and no auxiliary heads.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class GoogLeNetDY(InceptionNet):
         auxiliary_dropout: rate of the dropout before the last linear layer of each auxiliary head.
 
     Shape: N x 3 x 224 x 224 to a list of three tensors N x class_num: the logits of the network, of the auxiliary head
-    on block 4a and of the one on 4d, in evaluation as well. `forward_head` returns those of the network only.
+    on block 4a and of the one on 4d, in evaluation as well. `forward_head` returns the logits of the network only.
     """
 
     outputs = 3
@@ -183,13 +183,18 @@ class GoogLeNetDY(InceptionNet):
             channels = self._sub_layers[f"_ince{label}"].out_channels
             self.add_sublayer(f"_pool_o{number}", AvgPool2D(5, stride=3))
             self.add_sublayer(f"_conv_o{number}", ConvLayer(channels, 128, 1, name=f"conv_o{number}"))
+            # PaddleClas initializes by the paper's fan-in: maps of 4 x 4 pixels have 128 * 4 * 4 = 2048 values.
             self.add_sublayer(f"_fc_o{number}", self.linear(128 * 3 * 3, 1024, f"fc_o{number}", fan_in=2048))
             self.add_sublayer(f"_drop_o{number}", downscaled_dropout(auxiliary_dropout))
             self.add_sublayer(f"_out{number}", self.linear(1024, class_num, f"out{number}"))
 
     @staticmethod
     def linear(in_features: int, out_features: int, name: str, fan_in: int | None = None) -> Linear:
-        """Build a linear layer with a weight uniform within sqrt(3 / fan_in): standard deviation 1 / sqrt(fan_in)."""
+        """Build a linear layer whose weight is uniform within sqrt(3 / fan_in), of standard deviation 1 / sqrt(fan_in).
+
+        Args:
+            fan_in: by default `in_features`.
+        """
         fan = fan_in or in_features
         initial = nn.initializer.XavierUniform(fan_in=fan, fan_out=fan)
         return Linear(in_features, out_features, weight_attr(name, initializer=initial), bias_attr(name))

@@ -4,7 +4,7 @@ Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le, Adam: "Se
 arXiv:1905.02244, tables 1 (large) and 2 (small), sections 5.2 (hard swish) and 5.3 (squeeze-and-excitation).
 As the official weights require, three details are PaddleClas's: the gate's hard sigmoid has slope 0.2 (the paper's
 ReLU6(x + 3) / 6 has 1/6), the first bottleneck has an expansion convolution to the same width, and the last hidden
-layer has 1280 channels at every scale, and in the small network, too.
+layer has 1280 channels at every scale and in both networks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ppzoo.models.catalog import Weights, register_variant
 
 
 class Block(NamedTuple):
-    """One row of table 1 or 2: kernel size, expansion, output channels, SE, NL, stride."""
+    """One row of table 1 or 2: kernel size, expanded channels, output channels, squeeze-and-excitation, NL, stride."""
 
     kernel_size: int
     expanded: int
@@ -105,7 +105,7 @@ class MobileNetV3(Classifier):
         table: the rows of table 1 or 2.
         scale: width multiplier of all layers but `last_conv`; scaled channel counts are rounded to multiples of 8.
         class_expand: channels of the last hidden layer.
-        dropout_prob: rate of the dropout after it, null for none (see `layers.downscaled_dropout`).
+        dropout_prob: rate of the dropout after that layer, null for none (see `layers.downscaled_dropout`).
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """

@@ -306,9 +306,9 @@ class MobileNetV4(Classifier):
         table: the blocks.
         inplanes: channels of the stem.
         act: name of the activation.
-        layer_scale: initial factor of the branch of each block that is not fused; 0: no such factor.
+        layer_scale: initial value of `LayerScale2D` in all blocks but the fused ones; 0: no such layers.
         drop_rate: rate of the dropout before the linear layer.
-        drop_path_rate: rate of stochastic depth: row i of the n rows of `table` (from 0) has drop_path_rate * i / n.
+        drop_path_rate: upper end of the rates of stochastic depth: row i of n (0 to n - 1) has drop_path_rate * i / n.
 
     Shape: N x 3 x H x W to N x class_num.
     """

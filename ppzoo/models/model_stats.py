@@ -26,7 +26,7 @@ class ModelStats(NamedTuple):
     Attributes:
         params: trainable parameters, without running statistics.
         flops: multiply-adds of the convolutions and linear layers for one image, without biases.
-        norm_elements: elements that pass through batch norms; PaddleClas's published FLOPs count two more for each.
+        norm_elements: elements that pass through batch norms; PaddleClas's published FLOPs count each of them twice.
     """
 
     params: int

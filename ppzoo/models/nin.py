@@ -1,4 +1,4 @@
-"""NIN: convolutions followed by 1x1 convolutions: a small multilayer perceptron in place of each linear kernel.
+"""NIN: each convolution is followed by 1x1 convolutions, which form a small multilayer perceptron for each pixel.
 
 Lin, Chen, Yan: "Network In Network", arXiv:1312.4400, section 3: mlpconv layers (3.1) and global average pooling
 in place of linear layers (3.2). The paper has no table for ImageNet; the stages are those of the widespread variant

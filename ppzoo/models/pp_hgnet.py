@@ -180,6 +180,6 @@ register_variant(
     weights=_weights("PPHGNet_small", 236, 0.8151, 0.9582),
     ssld=_weights("PPHGNet_small_ssld", 236, 0.8382),
 )
-# PaddleClas published this network with SSLD only, so that `pretrained: True` loads these weights, too.
+# PaddleClas published only SSLD weights of this network. `pretrained: True` loads them, with or without `use_ssld`.
 _BASE = _weights("PPHGNet_base_ssld", 236, 0.85, 0.9735)
 register_variant("PPHGNet_base", PPHGNet, structure=STRUCTURES["base"], dropout_prob=0.2, weights=_BASE, ssld=_BASE)

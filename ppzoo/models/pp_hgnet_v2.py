@@ -101,7 +101,7 @@ class LightConvBNAct(nn.Layer):
 
 
 class StemBlock(nn.Layer):
-    """Two parallel branches, max pooling and two 2x2 convolutions, between convolutions of stride 2; then a 1x1 one.
+    """3x3 convolution of stride 2, max pooling parallel to two 2x2 convolutions, 3x3 of stride 2, 1x1 convolution.
 
     Shape: N x 3 x H x W to N x out_channels x H/4 x W/4.
     """
@@ -228,7 +228,7 @@ class PPHGNetV2(WideHeadClassifier):
 
 RESIZE = {"resize_short": 232, "interpolation": "bicubic", "backend": "pil"}
 # Published top-1 and top-5. All official weights were trained by PaddleClas's distillation (SSLD): `pretrained: True`
-# loads them, and `use_ssld` changes nothing. The weights of its first stage are meant for fine-tuning on other data.
+# loads them, and `use_ssld` changes nothing. The weights of the distillation's first stage are for fine-tuning.
 VARIANTS = {
     "PPHGNetV2_B0": (0.7777, 0.9391),
     "PPHGNetV2_B1": (0.7918, 0.9457),

@@ -34,7 +34,7 @@ class Block(NamedTuple):
 
 
 STEM = 16
-# Stage -> its rows; the stride of the first row can be replaced by `stride_list`.
+# Stage -> its rows. In all stages but the first, the stride of the first row is replaced by that of `stride_list`.
 STAGES = {
     "blocks2": [Block(3, 32, 1)],
     "blocks3": [Block(3, 64, 2), Block(3, 64, 1)],

@@ -33,7 +33,15 @@ from ppzoo.models.catalog import Weights, register_variant
 
 
 class Structure(NamedTuple):
-    """Blocks of stages 1 to 4, width multipliers of stages 1 to 3 and 4, groups of every second layer, SE."""
+    """Sizes of a network.
+
+    Attributes:
+        depths: number of blocks of stages 1 to 4.
+        width: width multiplier of the stem and stages 1 to 3 (the paper's a).
+        last_width: width multiplier of stage 4 (the paper's b).
+        groups: groups of the convolutions of every second layer.
+        squeeze_excite: whether the blocks have squeeze-and-excitation.
+    """
 
     depths: list[int]
     width: float
@@ -163,7 +171,7 @@ class RepVGG(Classifier):
         return self.linear(self.gap(features).flatten(1))
 
 
-# Published top-1 and top-5; image size; interpolation.
+# Published top-1 and top-5.
 VARIANTS = {
     "A0": (0.7131, 0.9016),
     "A1": (0.738, 0.9146),
@@ -179,6 +187,7 @@ VARIANTS = {
     "D2se": (0.8339, 0.9665),
 }
 BICUBIC = {"interpolation": "bicubic", "backend": "pil"}
+# Image size and options of `ResizeImage`, if they are not 224 and {"resize_short": 256}.
 PREPROCESSING = {
     "B3": (224, {"resize_short": 256, **BICUBIC}),
     "B3g4": (224, {"resize_short": 256, **BICUBIC}),

@@ -1,12 +1,13 @@
 """ResNet: residual blocks around identity shortcuts.
 
 He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, table 1 and figure 5.
-Versions after He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for Image Classification with Convolutional Neural
-Networks", CVPR 2019, arXiv:1812.01187, section 4: vb is the paper's network, but with the stride of a bottleneck in
-its 3x3 convolution; vc is vb with three 3x3 convolutions instead of the 7x7 in the stem; vd is vc with 2x2 average
-pooling in the shortcuts that halve the size.
+The versions vb, vc and vd are ResNet-B, ResNet-C and ResNet-D of He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for
+Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187, section 4. vb is the network of
+the first paper, but a bottleneck has its stride in the 3x3 convolution; vc is vb with three 3x3 convolutions instead of
+the 7x7 in the stem; vd is vc with 2x2 average pooling in the shortcuts that halve the size.
 
-Unlike the paper, PaddleClas has a convolution in the shortcut of the very first block, too (`use_first_short_conv`).
+Unlike in the first paper, the shortcut of the very first block has a convolution in depths 18 and 34, too, as in
+PaddleClas (`use_first_short_conv`).
 
 The `_cifar` networks take 32 x 32 images, as in section 4.2 of the paper: a 3x3 stem with stride 1, no max pooling.
 They follow the widespread variant, not the paper's CIFAR networks: stages and widths are those of table 1 (four of 64
@@ -255,13 +256,13 @@ class ResNet(Classifier):
         branches = layer_type == "DiverseBranchBlock"
         if branches and (bottleneck or data_format != "NCHW"):
             raise ConfigError(
-                f"layer_type: expected ConvBNLayer for depth {depth} in {data_format}, got DiverseBranchBlock; "
-                "use depth 18 or 34 in NCHW"
+                f"layer_type: expected ConvBNLayer for depth {depth} and data_format {data_format}, got "
+                "DiverseBranchBlock; it requires an architecture of depth 18 or 34 and data_format NCHW"
             )
         if bottleneck and not use_first_short_conv:
             raise ConfigError(
                 f"use_first_short_conv: expected True for bottleneck blocks, got False for depth {depth}; "
-                "omit the option, or use depth 18 or 34"
+                "omit the option, or use an architecture of depth 18 or 34"
             )
         if len(stride_list) != 5:
             raise ConfigError(f"stride_list: expected a list of 5 values, got {list(stride_list)}")

@@ -193,7 +193,7 @@ def resnext_names(stage: int, block: int) -> dict[str, str]:
 
 
 class PreActBlock(nn.Layer):
-    """Batch norm and ReLU before each of two 3x3 convolutions, then squeeze-and-excitation.
+    """Batch norm and ReLU before each of two 3x3 convolutions, squeeze-and-excitation, and a shortcut.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """

@@ -28,7 +28,7 @@ def select_rows(
     max_flops: float = math.inf,
     sort: str = "name",
 ) -> list[dict[str, Any]]:
-    """Return the rows of small enough architectures of a family, in order.
+    """Return the rows of the architectures of a family that are within the limits, sorted.
 
     Args:
         rows: the result of `build_rows`.
@@ -71,7 +71,7 @@ def list_families() -> list[str]:
 def build_rows(names: Iterable[str]) -> list[dict[str, Any]]:
     """Return name, parameters, multiply-adds per image, input shape and published top-1 of each architecture.
 
-    `input` is channels x height x width; `top1` is a fraction, or None without official weights.
+    `input` is channels x height x width; `top1` is a fraction, or None if no accuracy of official weights is published.
     """
     known = model_stats()
     return [

@@ -4,9 +4,9 @@ Simonyan, Zisserman: "Very Deep Convolutional Networks for Large-Scale Image Rec
 arXiv:1409.1556, table 1, columns A (11), B (13), D (16) and E (19). As in PaddleClas and its official weights, the
 convolutions have no bias; the paper's have one.
 
-The networks for CIFAR's 32 x 32 pixels are the widespread variant of columns D and E: batch norm after each
-convolution (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), which keeps its bias as in the paper, and one linear layer
-instead of three.
+The networks for CIFAR's 32 x 32 pixels are the widespread variant of columns D and E: the convolutions have a bias, as
+in the paper, and batch norm (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), and there is one linear layer instead of
+three.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class VGGCifar(VGGBlocks):
 
     Args:
         class_num: number of classes.
-        layers: number of layers with weights of the ImageNet network with the same convolutions: 11, 13, 16 or 19.
+        layers: depth of the ImageNet network with the same convolutions: 11, 13, 16 or 19.
 
     Shape: N x 3 x 32 x 32 to N x class_num.
     """

@@ -28,7 +28,7 @@ INTEGER_OF_PYTHON_2 = re.compile(r"(\d)L\b")
 MAX_HEADER = 10_000
 EMPTY_END = b"PK\x05\x06" + bytes(18)  # the "end of central directory" record without a comment
 MAX_RATIO = 8  # maximum of unpacked to packed size
-SLACK = 64 << 20  # bytes that small archives can have beyond that
+SLACK = 64 << 20  # additional unpacked bytes, for small archives
 
 MALFORMED = (
     zipfile.BadZipFile,
@@ -50,8 +50,8 @@ def open_archive(file: Path) -> zipfile.ZipFile:
     """Open the archive; the caller closes it.
 
     Raises:
-        WeightsError: it is damaged, has two members with the same name or bytes before or after its members, or
-            unpacks to far more than its size.
+        WeightsError: the archive is damaged, has two members with the same name, has bytes before or after its members,
+            or unpacks to far more than its size.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -67,9 +67,10 @@ def open_archive(file: Path) -> zipfile.ZipFile:
             f"{file} is refused: it has two members with the same name, or bytes before or after its members"
         )
     size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_RATIO * file.stat().st_size + SLACK:
+    limit = MAX_RATIO * file.stat().st_size + SLACK
+    if size > limit:
         archive.close()
-        raise WeightsError(f"{file} is refused: it has {file.stat().st_size} bytes and would unpack to {size}")
+        raise WeightsError(f"{file} is refused: expected an archive that unpacks to at most {limit} bytes, got {size}")
     return archive
 
 
@@ -99,7 +100,7 @@ def read_member(stream: IO[bytes], nbytes: int) -> np.ndarray:
 
 
 def read_npz(file: Path) -> WeightFile:
-    """Read the arrays of a `.npz` by name; unlike in `.pdparams`, uint16 is not taken for bfloat16.
+    """Read the arrays of a `.npz` by name; unlike in `.pdparams`, uint16 is not interpreted as bfloat16.
 
     Raises:
         WeightsError: the file is damaged, or contains anything but arrays of finite numbers.

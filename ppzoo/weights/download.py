@@ -241,7 +241,7 @@ def _request(url: str, start: int, known: dict[str, Any]) -> urllib.request.Requ
 
 
 def _continues(response: Any, start: int, known: dict[str, Any]) -> bool:
-    """Whether a partial response starts at the end of our part, in a file of the recorded size."""
+    """Whether a partial response starts at the end of the existing part, in a file of the recorded size."""
     span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     return span.split("-")[0] == str(start) and (known.get("size") is None or total in ("*", str(known["size"])))
 
@@ -302,17 +302,18 @@ def _verify(target: Path, url: str, published: str | None, is_new: bool) -> None
         target: the file in the cache.
         url: where it comes from, for messages.
         published: the published digest, if there is one.
-        is_new: whether it was downloaded just now; then it is removed if the digest differs.
+        is_new: whether the file was downloaded just now; if so, it is removed if the digest differs.
     """
     found = sha256(target)
     recorded = None if is_new else _recorded_digest(target)
     for expected, kind in ((published, "published"), (recorded, "recorded")):
         if expected and expected.lower() != found:
+            fix = "remove the file to download it again"
             if is_new:
                 discard(target)
+                fix = "the downloaded file was removed; try again"
             raise WeightsError(
-                f"{target}: expected the {kind} SHA-256 {expected[:12]}... of {url}, got {found[:12]}...; "
-                "remove the file to download it again"
+                f"{target}: expected the {kind} SHA-256 {expected[:12]}... of {url}, got {found[:12]}...; {fix}"
             )
     if not recorded:
         write_text(_sibling(target, ".sha256"), f"{found}  {target.name}\n")

@@ -82,7 +82,7 @@ def read_variables(folder: Path) -> WeightFile:
 
 
 def is_variable(file: Path) -> bool:
-    """Whether it is a file that starts like a tensor."""
+    """Whether `file` is a file (not a folder) that starts like a tensor."""
     if not os.path.isfile(file):
         return False
     with file.open("rb") as stream:

@@ -44,20 +44,20 @@ def load_weights(
     """Load the weights of `source` into `model`.
 
     Entries are matched by structured name, or by parameter name if more of these match (PaddleClas 1.x), and cast to
-    the dtype of the parameter. Entries that the network lacks are ignored if they match its `derived_entries`: they are
-    computed from others.
+    the dtype of the parameter. Entries that the network lacks are ignored if they match its `derived_entries`, such as
+    entries that are computed from others.
 
     Args:
         model: the network; its `head_layers` are the classifier head.
         source: path of a weight file (the suffix `.pdparams` is optional), URL of one, or arrays or tensors by name.
         strict: whether missing, unexpected or mismatched entries are an error; otherwise they are only reported.
-        head: "auto": a head that differs in the number of classes only keeps the values of the network; "strict": it
-            is mismatched.
-        stem: "strict": kernels for images of another number of channels are mismatched; "auto": those for 3 channels
+        head: "auto": a head that differs only in the number of classes keeps the values of the network; "strict": such
+            a head is mismatched.
+        stem: "strict": kernels for images of another number of channels are mismatched; "auto": kernels for 3 channels
             are converted with `convert_channels`.
         skip: shell patterns of structured names that are neither loaded nor reported as missing.
-        part: prefix of the entries of one of several networks in `source`; if any entry has it, only the entries with
-            this prefix are loaded, without it.
+        part: prefix of the entries of one of several networks in `source`. If any entry has this prefix, only such
+            entries are loaded, and the prefix is removed from their names.
         candidates: returns architectures of about the given number of parameters, as for `best_fit`; if the weights
             fit one of them better, the error names it. Called only if loading fails.
 
@@ -148,7 +148,7 @@ def _compare(
 
 
 def _accept_other_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> None:
-    """Move head layers that differ in the number of classes only from `mismatched` to `reinitialised`.
+    """Move head layers that differ only in the number of classes from `mismatched` to `reinitialised`.
 
     Either all entries of a layer are moved, or none.
     """
@@ -163,9 +163,9 @@ def _accept_other_class_num(report: LoadReport, head_layers: tuple[str, ...], sh
 def convert_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """Convert a kernel for RGB images, out x 3 x H x W, to one for images of `channels` channels.
 
-    One channel: the sum over the three, so that a gray image gives the output that it gives as an RGB image of three
-    equal channels. Other numbers: the three are repeated in order and scaled by 3 / channels, so that the outputs keep
-    their magnitude.
+    One channel: the sum over the three channels, so that the output for a gray image equals that for the RGB image with
+    three equal channels. Other numbers: the three channels are repeated in order and scaled by 3 / `channels`, so that
+    the outputs keep their magnitude.
     """
     if channels == 1:
         return kernel.sum(axis=1, keepdims=True)
@@ -192,7 +192,8 @@ def _convert_stem(
 def _differs_in_classes(found: Shape, expected: Shape) -> bool:
     """Whether two shapes of a head's tensor differ at most in the number of classes.
 
-    It is the last axis of a linear layer's weight (in x out), and the first of a bias or a kernel (out x in x H x W).
+    The axis of the classes is the last one of a linear layer's weight (in x out), and the first one of a bias or of a
+    kernel (out x in x H x W).
     """
     if len(found) != len(expected) or not expected:
         return False
@@ -239,7 +240,7 @@ def _fused_error(report: LoadReport, model: paddle.nn.Layer, entries: Mapping[st
 
 
 def _describe_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> str:
-    """Return '; the weights are for N classes' if they do not fit only because of the number of classes, else ""."""
+    """Return '; the weights are for N classes' if only the number of classes prevents them from fitting, else ""."""
     rest = replace(report, mismatched=dict(report.mismatched), reinitialised=[])
     _accept_other_class_num(rest, head_layers, shapes)
     biases = [report.mismatched[key][0] for key in rest.reinitialised if len(shapes[key]) == 1]
@@ -250,7 +251,7 @@ def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> pad
     """Convert the value to the dtype of the tensor.
 
     Raises:
-        WeightsError: it contains numbers that the dtype cannot represent.
+        WeightsError: the dtype cannot represent the values, or they are integers and the dtype is a floating-point one.
     """
     import paddle
 
@@ -260,11 +261,11 @@ def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> pad
         return exact
     narrow = exact.astype(tensor.dtype)
     if dtype in ("float16", "bfloat16", "float32", "float64"):
+        kind = "floating-point values"
         representable = value.dtype.kind == "f" and bool(paddle.isfinite(narrow).all())
     else:
+        kind = "values"
         representable = np.array_equal(narrow.numpy(), value)
     if not representable:
-        raise WeightsError(
-            f"{label}: entry {key!r} has {value.dtype} values that the network's {dtype} cannot represent"
-        )
+        raise WeightsError(f"{label}: entry {key!r}: expected {kind} that {dtype} can represent, got {value.dtype}")
     return narrow

@@ -42,7 +42,7 @@ class LoadReport:
     def problems(self) -> str:
         """Return counts and the first names of the entries that do not match; empty if all match."""
         shapes = [
-            f"{name}: {shape_text(found)} in the file, {shape_text(expected)} in the network"
+            f"{name}: {shape_text(found)} in the weights, {shape_text(expected)} in the network"
             for name, (found, expected) in self.mismatched.items()
         ]
         parts = {"missing": self.missing, "unexpected": self.unexpected, "mismatched": shapes}

@@ -136,7 +136,7 @@ def _is_text(start: bytes) -> bool:
 
 
 def _join_split(entries: dict[Any, Any], file: Path) -> None:
-    """Join the slices of arrays that are too large for pickle protocols 2 and 3; a slice belongs to one array."""
+    """Join the slices of arrays that are too large for pickle protocols 2 and 3; no two arrays can share a slice."""
     table = entries.pop(SPLIT_TABLE, {})
     try:
         for key, split in table.items():

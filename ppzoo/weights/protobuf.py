@@ -1,4 +1,4 @@
-"""Minimal reader of protocol buffers: fields by number, without a schema, for names and shapes.
+"""Minimal reader of protocol buffers without a schema, which is enough to find the names and shapes of tensors.
 
 Encoding: https://protobuf.dev/programming-guides/encoding/
 """
@@ -17,7 +17,7 @@ def fields(message: bytes) -> dict[int, list[Any]]:
     """Return field number -> values in order: integers, or bytes (text, messages, packed integers, fixed sizes).
 
     Raises:
-        ValueError: it is not a message.
+        ValueError: `message` is not a valid message.
     """
     found: dict[int, list[Value]] = {}
     position = count = 0
@@ -26,7 +26,7 @@ def fields(message: bytes) -> dict[int, list[Any]]:
         if count > MAX_FIELDS:
             raise ValueError("a message has too many fields")
         tag, position = _varint(message, position)
-        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers ignore the upper bits
+        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers drop the bits above, so that they would find another field
             raise ValueError("a field has an invalid number")
         value: Value
         if tag & 7 == 0:

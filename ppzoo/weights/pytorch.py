@@ -1,8 +1,8 @@
 """PyTorch's `.pth`, read without PyTorch: the zip archive of version 1.6 and later, and the format before it.
 
-Both contain a pickled tree whose tensors are views (offset, size, stride) of numbered storages, and separately the
-storages. The tree is read by `ppzoo.safe_pickle` with a few more allowed names; afterwards the tensors are copied from
-the storages.
+Both contain a pickled tree and, separately, numbered storages. The tensors in the tree are views (offset, size, stride)
+of the storages. The tree is read by `ppzoo.safe_pickle` with a few more allowed names; afterwards the tensors are
+copied from the storages.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ppzoo.weights.weight_file import WeightFile, check_finite, widen_bfloat16
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number of the older format
 LEGACY_PROTOCOL = 1001
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "model_state")
-MAX_EXPANSION = 4  # maximum total size of storages and tensors, in sizes of the file
+MAX_EXPANSION = 4  # maximum total size of storages and tensors, as a multiple of the file size
 MAX_TREE = 64 << 20
 
 STORAGES = {

@@ -419,7 +419,7 @@ def test_pretrained_weights_with_another_head(workspace, trained, tmp_path):
 @pytest.mark.parametrize("task", ["eval", "infer", "export"])
 def test_weights_of_another_head_are_refused_after_training(workspace, trained, task, capsys):
     assert main(command(task, workspace, best(trained), "Arch.class_num=4")) == 2
-    assert "3 in the file, 4 in the network" in capsys.readouterr().err.replace("1280x", "")
+    assert "3 in the weights, 4 in the network" in capsys.readouterr().err.replace("1280x", "")
 
 
 @pytest.mark.parametrize("task", ["eval", "infer", "export"])

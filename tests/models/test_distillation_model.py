@@ -101,5 +101,5 @@ def test_strides_of_text_lines_keep_the_width():
 def test_all_networks_take_images_of_the_same_channels():
     assert combine("PPLCNet_x0_25", features={}, in_channels=1).image_channels == 1
     networks = {f"Net{count}": ppzoo.create_model("PPLCNet_x0_25", class_num=2, in_channels=count) for count in (1, 3)}
-    with pytest.raises(ConfigError, match=r"in_channels: expected networks .* got Net1 1, Net3 3"):
+    with pytest.raises(ConfigError, match=r"in_channels: expected the same number .* got Net1 1, Net3 3"):
         DistillationModel(networks, frozen=(), inference_arch="Net1")

@@ -53,7 +53,7 @@ def test_pretrained_weights_are_converted_and_logged(tmp_path, caplog):
 def test_weights_for_gray_images_do_not_fit_other_networks():
     gray = MODELS["MobileNetV1_x0_25"].build(in_channels=1).state_dict()
     for channels in (3, 4):
-        with pytest.raises(WeightsError, match=r"1 mismatched \(conv.conv.weight: 8x1x3x3 in the file"):
+        with pytest.raises(WeightsError, match=r"1 mismatched \(conv.conv.weight: 8x1x3x3 in the weights"):
             weights.load_weights(MODELS["MobileNetV1_x0_25"].build(in_channels=channels), gray, stem="auto")
     color = MODELS["MobileNetV1_x0_25"].build().state_dict()
     with pytest.raises(WeightsError, match="1 mismatched"):
@@ -63,7 +63,8 @@ def test_weights_for_gray_images_do_not_fit_other_networks():
 def test_paddleclas_option_is_the_same_as_in_channels():
     assert MODELS["ResNet18"].build(input_image_channel=2).image_channels == 2
     assert MODELS["ResNet18"].build(in_channels=2, input_image_channel=2).image_channels == 2
-    with pytest.raises(ConfigError, match=r"^ResNet18.in_channels: expected input_image_channel \(2\), got 1"):
+    expected = r"^ResNet18.in_channels: expected the value of input_image_channel \(2\), got 1; set only one"
+    with pytest.raises(ConfigError, match=expected):
         MODELS["ResNet18"].build(in_channels=1, input_image_channel=2)
 
 

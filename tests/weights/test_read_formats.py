@@ -356,7 +356,7 @@ def test_npz_with_objects_or_bombs_is_refused(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array(["text"]))
     assert "not an array of numbers" in refusal(tmp_path / "x.npz")
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(40_000_000, "f4"))
-    assert "would unpack to" in refusal(tmp_path / "x.npz")
+    assert "unpacks to at most" in refusal(tmp_path / "x.npz")
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)})
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:

@@ -166,7 +166,7 @@ def test_missing_unexpected_and_mismatched_entries_are_refused():
         translate(lacking, "ResNet18")
     with pytest.raises(WeightsError, match=r"1 unexpected \(layer1.0.se.weight\)"):
         translate({**entries, "layer1.0.se.weight": np.zeros(3)}, "ResNet18")
-    with pytest.raises(WeightsError, match=r"layer1.0.conv1.weight: 3 in the file, 64x64x3x3 in the network"):
+    with pytest.raises(WeightsError, match=r"layer1.0.conv1.weight: 3 in the weights, 64x64x3x3 in the network"):
         translate({**entries, "layer1.0.conv1.weight": np.zeros(3)}, "ResNet18")
 
 
@@ -212,7 +212,7 @@ def test_notes_name_only_values_that_change():
         "divided fc.weight by 0.8, because dropout multiplies by it in evaluation",
     ]
     assert translate(empty_entries("timm-mobilenetv4_hybrid_medium"), "MobileNetV4_hybrid_medium").notes == [
-        "multiplied the weights of 8 query projections by the square root of their heads"
+        "multiplied the weights of 8 query projections by the square root of the number of heads"
     ]
 
 

@@ -15,7 +15,7 @@ EPSILON = 1e-5  # of the batch norms: with the variance 1 - EPSILON they divide 
 
 
 def repvgg(entries: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Replace `reparam_conv` of timm's RepVGG blocks; the first block of a stage, of stride 2, has no identity."""
+    """Replace `reparam_conv` of timm's RepVGG blocks by branches; first blocks of stages have no identity branch."""
     expanded: dict[str, np.ndarray] = {}
     for name, array in entries.items():
         found = re.fullmatch(r"(stem|stages\.\d+\.(\d+))\.reparam_conv\.(weight|bias)", name)

@@ -1,8 +1,8 @@
 """Layer names of PyTorch networks: one function per family and origin.
 
-Each function takes the attribute paths of our network's layers in the order of its state dict, and returns the path of
-each in the PyTorch network; None marks a layer that the PyTorch network does not have and that must compute the
-identity. The names are those of torchvision and timm (github.com/pytorch/vision,
+Each function takes the attribute paths of the layers of ppzoo's network in the order of its state dict, and returns the
+path of each layer in the PyTorch network; None marks a layer that the PyTorch network does not have and that must
+compute the identity. The names are those of torchvision and timm (github.com/pytorch/vision,
 github.com/huggingface/pytorch-image-models) and of EfficientNet-PyTorch (github.com/lukemelas/EfficientNet-PyTorch),
 which the files of EfficientNet-Lite use, too.
 """

@@ -1,11 +1,11 @@
 """Which PyTorch networks can be converted, and why the others cannot.
 
 A converted network has the outputs that it has in PyTorch, verified for torchvision 0.29 and timm 1.0 with random
-weights and statistics. A network that no weights of ours can reproduce is refused with the reason. A file contains
-names and shapes only: the caller has to distinguish timm's networks that share both with another one but compute
-something else (`resnetaa50d` and `resnetblur50d` share them with `resnet50d`, `mobilenetv4_conv_aa_medium` and
-`mobilenetv4_conv_blur_medium` with `mobilenetv4_conv_medium`, `mobilenetv4_conv_aa_large` with
-`mobilenetv4_conv_large`).
+weights and statistics. If ppzoo's network cannot reproduce a PyTorch network, its weights are refused with the reason.
+Files are recognized by the names of their entries: the caller has to exclude timm's networks that have the names and
+shapes of another one but compute something else: `resnetaa50d` and `resnetblur50d` have those of `resnet50d`,
+`mobilenetv4_conv_aa_medium` and `mobilenetv4_conv_blur_medium` those of `mobilenetv4_conv_medium`, and
+`mobilenetv4_conv_aa_large` those of `mobilenetv4_conv_large`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ class NamingScheme:
 
     Attributes:
         origins: the origins that use these names; the first is the default.
-        architectures: pattern of our architectures of the family.
+        architectures: pattern of ppzoo's architectures of the family.
         signature: patterns of entries that identify the files of the family.
-        layers: maps our layers to theirs (see `layer_names`); None if the network cannot be converted.
-        unsupported: what that network does that ours cannot.
+        layers: maps the layers of ppzoo's network to those of the PyTorch network (see `layer_names`); None if the
+            network cannot be converted.
+        unsupported: what the PyTorch network does and ppzoo's cannot, as the end of a sentence in an error message.
         dropouts: linear layer -> the dropout before it, which scales in evaluation, unlike PyTorch's.
-        zeros: pattern of entries that our network does not have and that must be zero (else: `unsupported`).
+        zeros: pattern of entries that ppzoo's network does not have and that must be zero (else: `unsupported`).
         not_negative: pattern of entries that must not be negative (else: `unsupported`).
         queries: pattern of layers that compute the queries of attention; their parent layer has the attribute `heads`.
-        add_branches: replaces the fused convolutions of a file by the branches of our blocks (see `branches`).
+        add_branches: replaces the fused convolutions of a file by branches (see `branches`).
         note: what the caller has to know about the result.
     """
 

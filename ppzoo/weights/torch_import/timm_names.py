@@ -1,7 +1,7 @@
 """Layer names of timm's PP-LCNet, PP-HGNet, PP-HGNetV2, MobileNetV4, RepVGG, StarNet and FasterNet.
 
-The functions are like those of `layer_names`. Most names differ in some components only, so that a function is a list
-of patterns of our names with timm's.
+The functions are like those of `layer_names`. Most names differ only in some components, so most functions are lists of
+patterns of ppzoo's names with the names that timm has instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ppzoo.weights.torch_import.layer_names import LayerNames
 
-Rules = Mapping[str, str]  # pattern of our complete name -> timm's name, with the groups of the pattern
+Rules = Mapping[str, str]  # pattern of ppzoo's complete name -> timm's name, with the groups of the pattern
 
 LAST_CONV = {r"last_conv": "conv_head", r"fc": "classifier"}
 
@@ -66,7 +66,7 @@ def pp_hgnet_v2(layers: Sequence[str]) -> LayerNames:
     )
 
 
-# Number of blocks -> number of blocks in each of timm's stages; ours are numbered consecutively.
+# Number of blocks -> number of blocks in each of timm's stages. In ppzoo, all blocks are numbered consecutively.
 MOBILENET_V4_STAGES = {
     17: (2, 2, 6, 6, 1),  # conv_small
     23: (1, 2, 8, 11, 1),  # conv_medium
@@ -120,12 +120,12 @@ def repvgg(layers: Sequence[str]) -> LayerNames:
 
 
 def starnet(layers: Sequence[str]) -> LayerNames:
-    """timm's `starnet`, which has our names."""
+    """timm's `starnet`, which has the same names."""
     return _translated(layers, {})
 
 
 def fasternet(layers: Sequence[str]) -> LayerNames:
-    """timm's `fasternet`: a stage begins with the merging of patches, which is a separate stage in our network."""
+    """timm's `fasternet`: a stage begins with the merging of patches, which is a separate stage in ppzoo."""
     merging = {rf"stages\.{2 * stage - 1}\.(.+)": rf"stages.{stage}.downsample.\1" for stage in (1, 2, 3)}
     blocks = {rf"stages\.{2 * stage}\.(.+)": rf"stages.{stage}.\1" for stage in range(4)}
     return _translated(layers, {**merging, **blocks, r"avgpool_pre_head\.1": "conv_head", r"head": "classifier"})
@@ -134,7 +134,7 @@ def fasternet(layers: Sequence[str]) -> LayerNames:
 def _translated(
     layers: Sequence[str], rules: Rules, finish: Callable[[str, str], str] = lambda layer, name: name
 ) -> LayerNames:
-    """Apply the first rule that matches to each layer, then `finish(our name, timm's name)`; others keep their name."""
+    """Apply the first matching rule to each layer, or keep its name, and then `finish(ppzoo's name, timm's name)`."""
     names: LayerNames = {}
     for layer in layers:
         found = ((re.fullmatch(pattern, layer), name) for pattern, name in rules.items())

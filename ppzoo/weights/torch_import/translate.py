@@ -1,6 +1,6 @@
 """Convert the arrays of a PyTorch network to those of ppzoo's network.
 
-Our network then has the same outputs in evaluation, up to rounding:
+ppzoo's network then has the same outputs in evaluation, up to rounding. Besides the names, these values change:
 
 - the weight of a linear layer is transposed (PyTorch: out x in; PaddlePaddle: in x out);
 - the weight of a linear layer after a dropout that scales by (1 - rate) in evaluation is divided by (1 - rate), which
@@ -46,9 +46,9 @@ class EntryNames:
     """The names of a network's entries in files with one naming scheme.
 
     Attributes:
-        shapes: our entry -> its shape.
-        torch_names: our entry -> the entry in the file; without the entries of `identities`.
-        identities: our layers that must compute the identity.
+        shapes: entry of ppzoo's network -> its shape.
+        torch_names: entry of ppzoo's network -> the entry in the file; without the entries of `identities`.
+        identities: layers of ppzoo's network that must compute the identity.
         heads: the file's entries of the classifier; the size of their first axis is the number of classes.
     """
 
@@ -119,7 +119,7 @@ def translate(
 
     Args:
         entries: the arrays of the file.
-        network: our network; only names and shapes are used.
+        network: ppzoo's network; only names and shapes are used.
         scheme: the naming scheme of the file.
         architecture: name of the network in error messages.
         source: name of the file in error messages.
@@ -150,11 +150,12 @@ def translate(
         notes.append(f"skipped {len(zeros)} zero {biases}, which the network does not have")
     notes += _rescale(arrays, layers, scheme)
     for layer in names.identities:
-        arrays |= _identity(layer, names.shapes, layers[layer])
+        arrays |= _identity(layer, layers[layer], names.shapes)
     if names.identities:
         layer_list = ", ".join(names.identities)
         notes.append(
-            f"{layer_list}: not in the file's network, initialized as the identity; freeze them to keep it in training"
+            f"{layer_list}: not in the file's network, initialized as the identity; to keep them the identity in"
+            " training, freeze them"
         )
     return Translation({key: arrays[key] for key in names.shapes}, notes)
 
@@ -181,7 +182,8 @@ def _rescale(arrays: dict[str, np.ndarray], layers: Mapping[str, paddle.nn.Layer
     for layer in queries:
         multiply(layer, math.sqrt(layers[layer.rpartition(".")[0]].heads))
     if queries:
-        notes.append(f"multiplied the weights of {len(queries)} query projections by the square root of their heads")
+        count = len(queries)
+        notes.append(f"multiplied the weights of {count} query projections by the square root of the number of heads")
     return notes
 
 
@@ -213,16 +215,16 @@ def _in_our_layout(value: np.ndarray, axes: int) -> np.ndarray:
     return np.ascontiguousarray(value.reshape(len(value), -1).T) if axes == 2 else value
 
 
-def _identity(layer: str, shapes: Mapping[str, Shape], made: paddle.nn.Layer) -> dict[str, np.ndarray]:
+def _identity(name: str, layer: paddle.nn.Layer, shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
     """Return entries with which a 1x1 convolution or a batch norm computes the identity.
 
     The norm divides by sqrt(variance + epsilon); the variance is 1 - epsilon.
     """
-    shape = shapes[f"{layer}.weight"]
-    if f"{layer}._mean" not in shapes:
-        return {f"{layer}.weight": np.eye(shape[0], dtype=np.float32).reshape(shape)}
-    values = {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - made._epsilon}
-    return {f"{layer}.{kind}": np.full(shape, value, np.float32) for kind, value in values.items()}
+    shape = shapes[f"{name}.weight"]
+    if f"{name}._mean" not in shapes:
+        return {f"{name}.weight": np.eye(shape[0], dtype=np.float32).reshape(shape)}
+    values = {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - layer._epsilon}
+    return {f"{name}.{kind}": np.full(shape, value, np.float32) for kind, value in values.items()}
 
 
 def _better_fit(
