@@ -131,7 +131,7 @@ BLOCKS = {
         "MobileNetV3_large_x1_0",
         "blocks.4",
         [residual("conv 1x1, BN, ReLU", "depthwise 5x5, BN, ReLU", "SE", "conv 1x1, BN")],
-        "Some blocks have no SE, a depthwise 3x3 convolution, or Hardswish instead of ReLU.",
+        "Some blocks have no SE, some have depthwise 3x3 convolutions, and some have Hardswish instead of ReLU.",
     ),
     "mobilenet_v4": Block(
         "MobileNetV4_conv_small",
