@@ -147,7 +147,11 @@ class Client:
 
     def _only_model(self) -> str:
         names = [model["name"] for model in self.models()]
-        if len(names) != 1:
+        if not names:
+            raise ConfigError(
+                "model: expected a service with a model, got one without models; start `ppzoo serve EXPORT`"
+            )
+        if len(names) > 1:
             raise ConfigError(f"model: expected one of {', '.join(map(str, names))}, since the service has several")
         self._model = names[0]
         return names[0]

@@ -76,10 +76,11 @@ def _thumbnail(samples: data.Samples, position: int, predictions: Predictions) -
 
 
 def decode_small(source: bytes | np.ndarray, side: int) -> np.ndarray:
-    """Return the pixels of an image; JPEGs are decoded at 1/8, 1/4 or 1/2 of their size if `side` is not above that.
+    """Return the pixels of an image; those of a large JPEG are decoded at a smaller size.
 
     Args:
-        side: length of the longer side that is needed, in pixels.
+        side: number of pixels that the longer side needs. Of 1/8, 1/4, 1/2 and all of its size, a JPEG is decoded at
+            the smallest whose longer side has that many.
 
     Raises:
         DataError: as `DecodeImage` does.

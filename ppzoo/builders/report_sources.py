@@ -52,8 +52,8 @@ class EvaluatedNetwork:
         config: the configuration; None for an export.
         config_text: the configuration, or the settings of the export, as YAML.
         first_input: the network's input for the first evaluated image, C x H x W float32.
-        features: index in the dataset -> features of the images of the map, in random order; None if the evaluation
-            does not compute them.
+        features: index in the dataset -> feature vector, for the random images that the report draws as points of its
+            map of images; None if the evaluation does not compute features.
         notes: one for each fact that is unknown, and why.
         lost: the positions of the evaluated images that could not be read again.
     """
@@ -266,7 +266,7 @@ def _predict_without_gradients(network: Classifier) -> Callable[[np.ndarray], An
 
 
 def _run_folder(config: Config) -> Path:
-    """Return the folder of the weights; the output folder of the configuration for weights that are elsewhere."""
+    """Return the folder of the weight file; if there is none (official weights), `Global.output_dir`/`Arch.name`."""
     files = _weight_files(config)
     return files[0].parent if files else Path(config.Global.output_dir) / config.Arch.name
 

@@ -1,7 +1,7 @@
 """Export weights as `.safetensors` with everything that inference needs: architecture, classes, preprocessing.
 
-The metadata entries are `architecture`, and `configuration`: the sections `Arch` and `Infer` as JSON, with the class
-names, from which a configuration for inference is restored.
+The metadata entries are `architecture`, and `configuration`: as JSON, those keys of the sections `Global`, `Arch` and
+`Infer` that inference needs, and the class names. A configuration for inference is restored from it.
 """
 
 from __future__ import annotations

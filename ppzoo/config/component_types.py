@@ -37,6 +37,9 @@ class Component:
             of the second network of each pair.
         trains_pairs: a loss with pairs of networks trains both networks of a pair, not only the first.
         needs_evaluation: it works only if the network is evaluated during training.
+        increasing_metric_if: option and value with which a schedule requires a main metric whose higher values are
+            better; None if it never does.
+        higher_is_better: whether higher values of the main metric of a metric component are better.
         decoupled_weight_decay: the weight decay of the optimizer is not part of the gradient, so it has no regularizer.
         required_classes: the only number of classes that a metric or postprocessing accepts; None if it accepts any.
         renamed: names of its keys in PaddleClas -> their names here; configurations can use both.
@@ -53,6 +56,8 @@ class Component:
     key_options: tuple[str, ...] = ()
     trains_pairs: bool = False
     needs_evaluation: bool = False
+    increasing_metric_if: tuple[str, str] | None = None
+    higher_is_better: bool = True
     decoupled_weight_decay: bool = False
     required_classes: int | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)

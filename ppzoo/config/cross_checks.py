@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ppzoo.config.component_types import Components
-from ppzoo.config.component_uses import ComponentUses
+from ppzoo.config.component_uses import ComponentUses, Use
 from ppzoo.config.distillation_checks import check_distillation
 from ppzoo.config.type_checks import Problem, accepts, if_accepted, show
 from ppzoo.host import MAX_CLASSES
@@ -47,9 +47,24 @@ def _check_schedule(uses: ComponentUses) -> Iterator[Problem]:
     schedule, fix = uses.find_named("lr", "Optimizer.lr"), _missing_evaluation(uses)
     if fix and schedule.component and schedule.component.needs_evaluation:
         yield Problem(schedule.path, f"{schedule.name} needs evaluations during training; {fix}")
+    yield from _check_observed_metric(uses, schedule)
     rate, floor = uses.at("Optimizer.lr.learning_rate"), uses.at("Optimizer.lr.eta_min")
     if accepts(rate, float) and accepts(floor, float) and floor >= rate > 0:
         yield Problem("Optimizer.lr.eta_min", f"expected less than learning_rate ({rate}), got {floor}")
+
+
+def _check_observed_metric(uses: ComponentUses, schedule: Use) -> Iterator[Problem]:
+    """A schedule that reduces the rate when the main metric decreases requires that higher values of it are better."""
+    option, value = (schedule.component and schedule.component.increasing_metric_if) or ("", "")
+    if not option or schedule.options.get(option) != value:
+        return
+    path = f"Optimizer.lr.{option}"
+    main = next((use for use in uses.metrics if use.path.startswith("Metric.Eval.")), None)
+    if main is None:
+        yield Problem(path, f"{value} observes the first metric of Metric.Eval, which has none; add one")
+    elif main.component and not main.component.higher_is_better:
+        expected = f"expected a first metric in Metric.Eval whose higher values are better for {value}"
+        yield Problem(path, f"{expected}, got {main.name}; use min, which observes the loss")
 
 
 def _check_weight_decay(uses: ComponentUses) -> Iterator[Problem]:

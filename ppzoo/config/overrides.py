@@ -102,7 +102,7 @@ def _value(assignment: _Assignment, hint: Any) -> Any:
         # Else the text is kept as it was given, so that the error shows all of it.
         keeps_text = isinstance(value, str) and (hint is Any or not accepts(value, hint))
     else:
-        # A number is one where numbers are accepted, too; `runs #2` and `5 #2` are texts.
+        # Where both text and numbers are accepted, `5` is a number, but `runs #2` and `5 #2` are texts.
         keeps_text = isinstance(value, str) or not accepts(value, hint) or ends_in_comment(text)
     return text if keeps_text and text else value
 

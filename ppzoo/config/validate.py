@@ -16,7 +16,7 @@ from ppzoo.config.unsupported import IGNORED_KEYS, find_other_kind, find_unsuppo
 from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import expand_user
 
-MAX_KEYS = 8  # that a message lists
+MAX_KEYS = 8  # a message lists all keys of a section with at most so many, else three of them
 
 Task = Literal["train", "eval", "infer", "export"]
 
@@ -147,7 +147,7 @@ class _Checker:
     def unknown_keys(self) -> Iterator[Problem]:
         """Yield a problem for every unknown key, with a path where it is known, or else the most similar key.
 
-        A key of `DataLoader.Train` is not one of `DataLoader.Eval` in the wrong place, and vice versa.
+        For an unknown key in `DataLoader.Train`, no path in `DataLoader.Eval` is suggested, and vice versa.
         """
         for path, key, known in self.unknown:
             split = _split_of(path)

@@ -38,7 +38,7 @@ class Failure(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """A batch: images, labels (N) or (N, classes), indices (N).
+    """A batch: images, labels (N), (N, classes) or (N, 2, classes), indices (N).
 
     Images are (N, C, H, W) float32 or float16, or (N, H, W, C) uint8 if they are not normalized yet.
     """

@@ -23,7 +23,14 @@ from ppzoo.paddle_internals import array_memory
 
 
 class Batch(NamedTuple):
-    """images: (N, C, H, W) float32 or float16; labels: (N,) int64 or (N, classes) float32; indices: (N,) int64."""
+    """A batch on the device of the training.
+
+    Attributes:
+        images: (N, C, H, W) float32 or float16.
+        labels: (N,) int64; (N, classes) float32; or (N, 2, classes) float32 with the fractions of positives
+            (`label_ratio` of `MultiLabelDataset`).
+        indices: (N,) int64, indices in the dataset.
+    """
 
     images: Tensor
     labels: Tensor
@@ -156,7 +163,7 @@ class Loader:
                 workers.close()
 
     def _take(self, result: BatchResult) -> Batch | None:
-        """Record the failures of a result and return its batch as tensors with copies of its arrays."""
+        """Record the failures of a result and return its batch as tensors that do not share memory with workers."""
         self.record_failures(self.pool(result.failures))
         if result.arrays is None:
             if self.pool is not list:  # the other processes wait for this one's gradients

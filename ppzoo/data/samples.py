@@ -29,7 +29,7 @@ class Sample:
     """A transformed image and its label.
 
     image: C x H x W, C-contiguous, float32 (float16 if the transforms return that); index: int64.
-    label: int64; float32 with one value per class if an image can have several labels.
+    label: int64; for several labels per image, float32 C, or 2 x C with the fractions of positives (`label_ratio`).
     normalized: False if `image` is H x W x C bytes that are still to be normalized (`Samples.normalize`).
     mirrored: whether these bytes are still to be mirrored horizontally.
     """

@@ -2,7 +2,7 @@
 
 from ppzoo.backports import apply_backports
 from ppzoo.layers.affine import LearnableAffineBlock, conv_norm_act_affine
-from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
+from ppzoo.layers.basic import activation, downscaled_dropout, dropout, make_divisible
 from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
@@ -87,6 +87,7 @@ __all__ = [
     "convolution",
     "downscaled_dropout",
     "drop_path",
+    "dropout",
     "evaluation_mode",
     "fan_in_uniform",
     "find_bfloat16_obstacle",

@@ -25,6 +25,15 @@ def activation(name: str | None) -> nn.Layer:
     return nn.Identity() if name is None else ACTIVATIONS[name]()
 
 
+def dropout(rate: float) -> nn.Layer:
+    """Build a dropout layer: in training it zeroes values with probability `rate` and divides the others by 1 - rate.
+
+    Raises:
+        ConfigError: the rate is outside [0, 1).
+    """
+    return nn.Dropout(_check_rate(rate))
+
+
 def downscaled_dropout(rate: float) -> nn.Layer:
     """Build a dropout layer: in training it zeroes values with probability `rate`, in evaluation it scales by 1 - rate.
 
@@ -34,9 +43,13 @@ def downscaled_dropout(rate: float) -> nn.Layer:
     Raises:
         ConfigError: the rate is outside [0, 1).
     """
+    return nn.Dropout(rate, mode="downscale_in_infer") if _check_rate(rate) else nn.Identity()
+
+
+def _check_rate(rate: float) -> float:
     if not 0 <= rate < 1:
         raise ConfigError(f"expected a dropout rate of at least 0 and below 1, got {rate}; 0 disables dropout")
-    return nn.Dropout(rate, mode="downscale_in_infer") if rate else nn.Identity()
+    return rate
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:

@@ -115,5 +115,10 @@ class DistillationTopkAcc(TopkAcc):
             return scores_of(output)
         if not isinstance(output, dict):
             reason = f"since {self.model_key} has one output"
-            raise ConfigError(f"{type(self).__name__}.feature_key: expected null, {reason}, got {self.feature_key!r}")
+            raise ConfigError(f"DistillationTopkAcc.feature_key: expected null, {reason}, got {self.feature_key!r}")
+        if self.feature_key not in output:
+            raise ConfigError(
+                f"DistillationTopkAcc.feature_key: expected one of {', '.join(output)}, which {self.model_key} returns,"
+                f" got {self.feature_key!r}"
+            )
         return scores_of(output[self.feature_key])

@@ -20,6 +20,7 @@ from ppzoo.layers import (
     add,
     clip_gate,
     concat,
+    dropout,
     make_divisible,
     uniform_linear,
 )
@@ -153,7 +154,7 @@ class GhostNet(Classifier):
         self.conv_last = ConvBNLayer(channels, last, 1, name="conv_last")
         self.pool2d_gap = AdaptiveAvgPool2D(1)
         self.fc_0 = ConvBNLayer(last, LAST, 1, name="fc_0")
-        self.dropout = nn.Dropout(dropout_prob)
+        self.dropout = dropout(dropout_prob)
         self.fc_1 = uniform_linear(LAST, class_num, "fc_1")
 
     def forward_features(self, x):

@@ -17,7 +17,7 @@ import paddle.nn.functional as F
 from paddle import ParamAttr, nn
 
 from ppzoo import layers
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Conv2D, Linear, add, batch_norm, drop_path
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Conv2D, Linear, add, batch_norm, drop_path, dropout
 from ppzoo.models.catalog import Weights, register_variant
 
 
@@ -337,7 +337,7 @@ class MobileNetV4(Classifier):
             self.feature_layers[total_stride] = f"blocks.{number}"
         self.global_pool = AdaptiveAvgPool2D(1)
         self.conv_head = ConvBnAct(channels, LAST, 1, act=act)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = dropout(drop_rate)
         self.classifier = Linear(LAST, class_num)
 
     def forward_features(self, x):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, BatchNorm2D, Classifier, Conv2D, Linear, add, drop_path
+from ppzoo.layers import AdaptiveAvgPool2D, BatchNorm2D, Classifier, Conv2D, Linear, add, drop_path, dropout
 from ppzoo.models.catalog import Weights, register_variant
 
 STEM = 32
@@ -96,7 +96,7 @@ class StarNet(Classifier):
             channels = out_channels
         self.norm = BatchNorm2D(channels)
         self.avgpool = AdaptiveAvgPool2D(1)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = dropout(drop_rate)
         self.head = Linear(channels, class_num)
 
     def forward_features(self, x):

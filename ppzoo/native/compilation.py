@@ -192,7 +192,7 @@ def _locked(folder: Path) -> Iterator[None]:
         lock = locks.hold(folder / "lock", blocking=True, mode=0o600)
     except OSError as error:
         raise NativeUnavailableError(
-            f"{folder}: expected a writable folder ({error.strerror}); set PPZOO_HOME"
+            f"{folder}: expected a writable folder ({error.strerror}); set PPZOO_HOME to a writable folder"
         ) from None
     try:
         yield

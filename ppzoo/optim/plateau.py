@@ -40,6 +40,7 @@ class ReduceOnPlateau(RatedSchedule):
     """
 
     needs_evaluation = True
+    increasing_metric_if = ("mode", "max")
 
     mode: Literal["min", "max"] = "min"
     factor: float = 0.1

@@ -169,7 +169,7 @@ def _download(url: str, target: Path, attempts: int) -> None:
                 failure = WeightsError(f"cannot fetch {url}: {error}{count}")
                 failure.exit_status = 1  # the network failed
                 raise failure from None
-            time.sleep(RETRY_DELAYS[failures - 1])
+            time.sleep(RETRY_DELAYS[min(failures, len(RETRY_DELAYS)) - 1])
     _refuse_web_page(part, url)
     os.replace(part, target)
     _sibling(target, ".part.json").unlink(missing_ok=True)

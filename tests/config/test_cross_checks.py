@@ -56,6 +56,16 @@ BY_KEYS = [
         [f"{LR}.name=ReduceOnPlateau", "Global.eval_during_train=false"],
         f"{LR}.name: ReduceOnPlateau needs evaluations",
     ),
+    (
+        "plain",
+        [f"{LR}.name=ReduceOnPlateau", f"{LR}.mode=max", "Metric.Eval=[{ExpectedCalibrationError: null}]"],
+        f"{LR}.mode: expected a first metric in Metric.Eval whose higher values are better for max, got Expected",
+    ),
+    (
+        "plain",
+        [f"{LR}.name=ReduceOnPlateau", f"{LR}.mode=max", "Metric=null"],
+        f"{LR}.mode: max observes the first metric of Metric.Eval, which has none; add one",
+    ),
     ("plain", [f"{LR}.reference_batch=0"], f"{LR}.reference_batch: expected an integer of at least 1"),
     (
         "plain",

@@ -53,6 +53,16 @@ def test_top_k_equals_paddleclas():
     assert values_by_name == FACTS["TopkAcc"]
 
 
+def test_an_unknown_key_of_a_network_in_a_distillation_is_an_error():
+    with pytest.raises(ConfigError, match="feature_key: expected one of logits, which Student returns, got 'scores'"):
+        compute(
+            "DistillationTopkAcc",
+            output=lambda scores: {"Student": {"logits": scores}},
+            model_key="Student",
+            feature_key="scores",
+        )
+
+
 def cases():
     for names, label in ((SINGLE_LABEL, LABEL), (MULTI_LABEL, MULTI)):
         for name, options in names.items():

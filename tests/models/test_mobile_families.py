@@ -104,6 +104,15 @@ def test_rate_outside_its_range_is_refused(option):
         MODELS["EfficientNet_lite0"].build(**{option: 1.5})
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("MobileNetV4_conv_small", "drop_rate"), ("StarNet_S1", "drop_rate"), ("GhostNet_x0_5", "dropout_prob")],
+)
+def test_dropout_rate_outside_its_range_is_refused(name, option):
+    with pytest.raises(ConfigError, match=r"expected a dropout rate of at least 0 and below 1, got -0\.1"):
+        MODELS[name].build(**{option: -0.1})
+
+
 def test_mobilenet_v3_batch_norms_have_no_weight_decay():
     network = MODELS["MobileNetV3_small_x0_35"].build()
     before = {name: parameter.numpy() for name, parameter in network.named_parameters()}

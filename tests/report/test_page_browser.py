@@ -191,6 +191,11 @@ def test_the_summary_names_the_weakest_class(browser):
     assert browser.texts(".banner")[0].startswith("训练尚未完成")
 
 
+def test_the_summary_states_that_all_predictions_are_right(browser):
+    browser.show(render_report(make_report(weakest=None)))
+    assert browser.texts(".lead")[0].endswith("All images of all classes are predicted correctly.")
+
+
 def test_metrics_have_the_digits_that_eval_prints(browser):
     values = [*(number / 32 for number in range(33)), *(random.Random(0).random() * 3 for _ in range(60)), 0.00005]
     metrics = {f"metric{index}": value for index, value in enumerate(values)}

@@ -199,6 +199,11 @@ def test_failed_download_is_a_one_line_error_and_leaves_no_file(server, tmp_path
     assert len(server.ranges) == requests
 
 
+def test_more_attempts_than_delays(server, tmp_path):
+    with pytest.raises(WeightsError, match=r"\(7 attempts failed\)"):
+        fetch(server.url("empty"), tmp_path, attempts=7)
+
+
 def test_unreachable_server_is_a_one_line_error(server, tmp_path):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as unused:
         port = unused.server_port

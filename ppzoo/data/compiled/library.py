@@ -145,7 +145,9 @@ def _compile_locked(libjpeg: Path, path: Path) -> None:
         finally:
             lock.release()
     except OSError as error:
-        raise UnavailableError(f"cannot write {path.parent} ({error.strerror}); set PPZOO_HOME") from None
+        raise UnavailableError(
+            f"cannot write {path.parent} ({error.strerror}); set PPZOO_HOME to a writable folder"
+        ) from None
 
 
 def _compile(libjpeg: Path, path: Path) -> None:
