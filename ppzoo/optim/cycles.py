@@ -117,6 +117,7 @@ class CosineFixmatch(RatedSchedule):
     """A linear rise from 0, then a part of a cosine: Sohn et al., FixMatch, arXiv:2001.07685, section 2.4.
 
     Args:
+        learning_rate: the rate at the end of the rise, from which the cosine falls, above 0.
         num_warmup_steps: length of the rise, in training steps (epochs with `by_epoch`).
         num_cycles: number of half periods of the cosine, above 0. In step t of the T steps after the rise, the rate is
             learning_rate * cos(pi * num_cycles * t / T).
