@@ -1,4 +1,4 @@
-"""The classification head of PaddleClas's own networks: pooling, a wide 1x1 convolution, dropout, linear layer."""
+"""The classification head of PaddleClas's own networks: pooling, wide 1x1 convolution, activation, dropout, linear."""
 
 from __future__ import annotations
 

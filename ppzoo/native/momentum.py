@@ -50,7 +50,7 @@ class Momentum(paddle.optimizer.Momentum):
         )
         if not pairs or not supported:
             return None
-        if self._grad_clip is not None:  # last, as it can change the gradients in place
+        if self._grad_clip is not None:  # after all checks, because clipping can change the gradients in place
             pairs = self._grad_clip(pairs)
         rate, default = np.float32(self.get_lr()), self._regularization_coeff
         factors = [parameter.optimize_attr["learning_rate"] for parameter in parameters]
