@@ -78,7 +78,10 @@ class Classifier(nn.Layer):
 
     @property
     def stem_paths(self) -> tuple[str, ...]:
-        """Attribute paths of the convolutions that read the images: those with `image_channels` input channels."""
+        """Attribute paths of all convolutions with `image_channels` input channels.
+
+        These are the convolutions that read the images, unless inner convolutions have equally few input channels.
+        """
         return tuple(
             path
             for path, layer in self.named_sublayers()
@@ -160,7 +163,7 @@ class FeatureExtractor(nn.Layer):
 
     @not_to_static
     def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """Return the maps N x channels[i] x H/strides[i] x W/strides[i] of images N x C x H x W."""
+        """Return the maps of images N x C x H x W: N x channels[i] x about H/strides[i] x about W/strides[i]."""
         self.network.forward_features(self.network.to_inner_layout(x))
         maps = [self._maps.pop(stride) for stride in self.strides]
         if self.network.data_format == "NHWC":

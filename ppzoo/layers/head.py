@@ -1,4 +1,7 @@
-"""The classification head of PaddleClas's own networks: pooling, wide 1x1 convolution, activation, dropout, linear."""
+"""The classification head of PaddleClas's own networks.
+
+Pooling, a wide 1x1 convolution (optional), activation and dropout after it, and a linear layer.
+"""
 
 from __future__ import annotations
 

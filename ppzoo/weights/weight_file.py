@@ -38,7 +38,7 @@ class WeightFile:
 
 @contextmanager
 def report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn an `OSError` while the weights `path` are read, such as that of a broken disk, into a `WeightsError`."""
+    """Turn an `OSError` that occurs while weights are read, such as a disk error, into a `WeightsError`."""
     try:
         yield
     except OSError as error:
