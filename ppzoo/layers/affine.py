@@ -11,7 +11,7 @@ from ppzoo.native import operators
 
 
 class LearnableAffineBlock(nn.Layer):
-    """Return scale * x + bias with two learned numbers: `scale` (initially 1) and `bias` (initially 0).
+    """Compute scale * x + bias with two learned numbers: `scale` (initially 1) and `bias` (initially 0).
 
     Args:
         lr_mult: factor of the learning rate of `scale` and `bias`.
@@ -38,7 +38,7 @@ class LearnableAffineBlock(nn.Layer):
 def conv_norm_act_affine(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, lab: nn.Layer, x: Tensor, residual: Tensor | None = None
 ) -> Tensor:
-    """Return lab(act(norm(conv(x)) + residual)); in training and without a residual, computed by one operator."""
+    """Return lab(act(norm(conv(x)) + residual)); without a residual, one native operator trains it where possible."""
     is_fused = residual is None and native.supports(x) and is_plain(lab, LearnableAffineBlock)
     if is_fused and lab.has_single_numbers:
         stage = fusable(conv, norm, act, x)

@@ -1,8 +1,8 @@
-"""Whether a network can be trained in bfloat16 on the CPU: whether each of its operators has a bfloat16 version.
+"""Whether a network can be trained in bfloat16 on the CPU: all its operators need a fast native bfloat16 version.
 
-PaddlePaddle has no bfloat16 operators for the CPU. If a single operator of a network has no native bfloat16 version,
-the complete network is trained in float32. The operators are read from the graph of a forward pass, not from the
-network's code.
+PaddlePaddle's operators for the CPU can convert and transpose bfloat16, but not compute in it. If a single operator of
+a network has no native bfloat16 version, the complete network is trained in float32. The operators are read from the
+graph of a forward pass, not from the network's code.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from paddle import nn
 
 from ppzoo.native.operators import BFLOAT16_OPERATORS, MIN_DEPTHWISE_CHANNELS, REPLACED_IN_BFLOAT16
 
-# Nodes of the graph that compute nothing: PaddlePaddle's operators that only change the shape, and the parameters.
+# Nodes of the graph that compute nothing: transpose and flatten, and "GradNodeAccumulation", which are the parameters.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
-# Height and width of images from which on MobileNetV2 was measured to train faster in bfloat16 than in float32.
+# Minimum height and width of images with which MobileNetV2 was measured to train faster in bfloat16 than in float32.
 MIN_INVERTED_RESIDUAL_SIZE = 64
 
 
 def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
     """Return why `network` cannot be trained in bfloat16 on the CPU; None if it can.
 
-    The network is called with two black images, in float32 and in training mode. Its state is the same afterwards.
+    If its convolutions are fast enough, the network is called with two black images, in float32 and in training mode.
+    Parameters, statistics and mode are the same afterwards.
 
     Args:
         image_shape: C x H x W.
@@ -44,13 +45,13 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
 
 
 def _is_fast(layer: nn.Conv2D) -> bool:
-    """Return whether the convolution is dense or depthwise with enough channels: others are computed in float32."""
+    """Return whether the convolution is dense, or depthwise with enough channels: others are computed in float32."""
     is_depthwise = layer._groups == layer._in_channels == layer._out_channels >= MIN_DEPTHWISE_CHANNELS
     return layer._groups == 1 or is_depthwise
 
 
 def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
-    """Return the outputs for `images`, connected to the graph that leads to them."""
+    """Return the outputs for `images` in training mode, with the graph that computed them."""
     images.stop_gradient = False  # so that the graph includes layers whose parameters are frozen
     was_training, generator = network.training, paddle.get_rng_state()
     statistics = [(tensor, tensor.clone()) for tensor in network.state_dict().values() if tensor.stop_gradient]

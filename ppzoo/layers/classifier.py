@@ -13,8 +13,8 @@ from ppzoo.layers.reparam import Reparameterized
 
 DataFormat = Literal["NCHW", "NHWC"]
 
-# Decorates the `forward` of a network. Its control flow does not depend on tensor values, so an export can trace the
-# layers instead of transforming their source code, which takes 60 times as long.
+# Decorates the `forward` of networks. Their control flow does not depend on tensor values, so an export can trace the
+# layers instead of transforming their source code; the transformation takes 60 times as long.
 not_to_static = paddle.jit.not_to_static
 
 
@@ -29,7 +29,8 @@ class Classifier(nn.Layer):
         architecture: name of the architecture, for messages.
         image_channels: channels of the images.
         head_layers: attribute paths of the layers whose number of outputs is the number of classes.
-        derived_entries: shell patterns of entries in weight files that are computed from others and not loaded.
+        derived_entries: shell patterns of entries in weight files that are computed from other entries. They are
+            ignored if the network lacks them.
         feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map of that stride.
         data_format: layout inside the network; the input is always NCHW.
     """
@@ -77,7 +78,10 @@ class Classifier(nn.Layer):
 
     @property
     def stem_paths(self) -> tuple[str, ...]:
-        """Attribute paths of the convolutions that read the images: those with `image_channels` input channels."""
+        """Attribute paths of all convolutions with `image_channels` input channels.
+
+        These are the convolutions that read the images, unless inner convolutions have equally few input channels.
+        """
         return tuple(
             path
             for path, layer in self.named_sublayers()
@@ -92,7 +96,7 @@ class Classifier(nn.Layer):
 
     @property
     def has_branches(self) -> bool:
-        """Whether the network has re-parameterized blocks, whose branches `fuse` fuses."""
+        """Whether the network has re-parameterized blocks, whose branches `fuse` fuses; true after `fuse` as well."""
         return any(isinstance(layer, Reparameterized) for layer in self.sublayers())
 
     def fuse(self) -> Classifier:
@@ -138,7 +142,7 @@ class Classifier(nn.Layer):
 
 
 class FeatureExtractor(nn.Layer):
-    """Return the feature maps of a network, for detection and segmentation.
+    """Computes the feature maps of a network, for detection and segmentation.
 
     Args:
         network: a network with `feature_layers`.
@@ -159,7 +163,7 @@ class FeatureExtractor(nn.Layer):
 
     @not_to_static
     def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """Return the maps N x channels[i] x H/strides[i] x W/strides[i] of images N x C x H x W."""
+        """Return the maps of images N x C x H x W: N x channels[i] x about H/strides[i] x about W/strides[i]."""
         self.network.forward_features(self.network.to_inner_layout(x))
         maps = [self._maps.pop(stride) for stride in self.strides]
         if self.network.data_format == "NHWC":
@@ -247,7 +251,7 @@ def _bias_attribute(layer: nn.Layer) -> ParamAttr | Literal[False]:
 
 
 def _parameter_attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:
-    """Attribute with the name and the training options of `parameter`, and the initializer of its `attribute`."""
+    """Return the attribute of a new parameter: name and training options of `parameter`, initializer of `attribute`."""
     return ParamAttr(
         name=parameter.name,
         initializer=attribute.initializer if attribute else None,

@@ -24,9 +24,9 @@ def conv_sequence(layers: Sequence[nn.Layer], x: Tensor) -> Tensor:
 
 
 def _fused_sequence(layers: Sequence[nn.Layer], x: Tensor) -> Tensor | None:
-    """Return the result of the layers in sequence, computed by one operator; None if it does not support them.
+    """Return the result of the layers in sequence, computed by one operator; None if the operator cannot do that.
 
-    It supports convolutions with batch norm, of which all but the first have to be 1x1 or depthwise.
+    It can train convolutions with batch norm, of which all but the first have to be 1x1 or depthwise.
     """
     stages = fusable_stages(layers, x) if layers and native.supports(x) else None
     if stages is None or not operators.is_conv_norm_sequence(stages):
@@ -46,7 +46,7 @@ class SeparableBlock(nn.Layer):
 
 
 class SeparableBlocks(nn.Sequential):
-    """Depthwise separable convolutions in sequence, computed by one operator, or else by one per block."""
+    """Depthwise separable convolutions in sequence, computed by one operator or, if it cannot do that, one by one."""
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = list(self._sub_layers.values())
@@ -58,7 +58,7 @@ class SeparableBlocks(nn.Sequential):
 
 
 class _Image(NamedTuple):
-    """The shape of a convolution's output that has not been computed."""
+    """Stands for the output of a convolution that has not been computed: only its shape is known."""
 
     shape: list[int]
 

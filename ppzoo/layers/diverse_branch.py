@@ -29,9 +29,9 @@ class IdentityConv1x1(nn.Conv2D):
 
 
 class PaddedNorm(nn.Layer):
-    """Batch norm, then padding with the norm's output for zero: equivalent to padding the input with zeros.
+    """Batch norm, then padding with the norm's output for zero: equals padding the input with zeros in evaluation.
 
-    The padding value is computed from the running statistics, in training as well.
+    In training it is only similar, because the padding value is computed from the running statistics there, too.
     """
 
     def __init__(self, channels: int, padding: int) -> None:
@@ -114,14 +114,14 @@ class DiverseBranchBlock(Reparameterized):
         del self.dbb_origin, self.dbb_1x1, self.dbb_avg, self.dbb_1x1_kxk
 
     def _fused_average(self, size: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return kernel and bias of the 1x1 convolution and the average pooling (section 3.2, transforms I, III, V)."""
+        """Fuse the branch with average pooling into a kernel and a bias (section 3.2, transforms I, III and V)."""
         conv, padded, _, norm = self.dbb_avg
         kernel, bias = fuse_norm(conv.weight, padded.bn)
         kernel, shift = fuse_norm(paddle.tile(kernel, [1, 1, size, size]) / size**2, norm)
         return kernel, bias * norm_affine(norm)[0] + shift
 
     def _fused_sequence(self) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return kernel and bias of the 1x1 and KxK convolutions (section 3.2, transforms I and III)."""
+        """Fuse the branch with 1x1 and KxK convolution into a kernel and a bias (section 3.2, transforms I and III)."""
         first, padded, second, norm = self.dbb_1x1_kxk
         inner, inner_bias = fuse_norm(first.weight + first.identity, padded.bn)
         kernel = paddle.einsum("oihw,ij->ojhw", second.weight, inner[:, :, 0, 0])

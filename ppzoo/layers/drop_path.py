@@ -11,7 +11,7 @@ from ppzoo.errors import ConfigError
 class DropPath(nn.Layer):
     """In training, set the output of a residual branch to zero for each image with probability `rate`.
 
-    The other images are divided by 1 - rate.
+    Its output for the other images is divided by 1 - rate.
     """
 
     def __init__(self, rate: float) -> None:

@@ -1,4 +1,7 @@
-"""The classification head of PaddleClas's own networks: pooling, a wide 1x1 convolution, dropout, linear layer."""
+"""The classification head of PaddleClas's own networks.
+
+Pooling, a wide 1x1 convolution (optional), activation and dropout after it, and a linear layer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Inverted residuals (Sandler et al., arXiv:1801.04381), with or without squeeze-and-excitation, as one operator."""
+"""Inverted residuals (Sandler et al., arXiv:1801.04381), with or without squeeze-and-excitation.
+
+One native operator trains such a block, or several blocks in sequence, where that is possible.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def inverted_residuals(units: Sequence[nn.Layer], x: Tensor) -> Tensor:
 
 
 def _fusable_units(units: Sequence[nn.Layer], x: Tensor) -> list[list[operators.ConvNormStage]] | None:
-    """Return the arguments of the operator for all units; None if it does not support one of them.
+    """Return the arguments of the operator for all units; None if the operator does not support one of the units.
 
     `x`, the input of the first unit, is used for the other units, too: the operator checks the sizes of their inputs.
     """

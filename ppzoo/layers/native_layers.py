@@ -18,7 +18,7 @@ from ppzoo.layers.sync_norm import synchronized_norm
 from ppzoo.native import operators
 
 _RELEASE = release_of(paddle.__version__)
-_SUPPORTS_EMPTY_BATCHES = _RELEASE is None or _RELEASE.empty_batches  # None: a development build
+_SUPPORTS_EMPTY_BATCHES = _RELEASE is None or _RELEASE.empty_batches  # None: a release that ppzoo does not know
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:
@@ -42,7 +42,7 @@ def _check_output_not_empty(x: Tensor, margins: Sequence[int], strides: Sequence
     Without this check, PaddlePaddle continues with empty maps or crashes with a signal.
 
     Args:
-        margins: padded height and width minus those of the kernel.
+        margins: padded height and width minus those of the kernel; in ceil mode, plus stride - 1.
 
     Raises:
         ValueError: the output is empty.
@@ -53,9 +53,12 @@ def _check_output_not_empty(x: Tensor, margins: Sequence[int], strides: Sequence
 
 
 def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
-    """Return kernel, strides, paddings and ceil mode for the native operators; None if they do not support them.
+    """Return kernel, strides, paddings and ceil mode for the native operators; None if these do not support the call.
 
-    They require that every window contains values of `x`; PaddlePaddle does not.
+    Unlike PaddlePaddle's, they require that every window contains values of `x`.
+
+    Raises:
+        ValueError: the window is so much larger than `x` that the output is empty.
     """
     if len(x.shape) != 4:  # PaddlePaddle's operators raise an error
         return None
@@ -111,7 +114,8 @@ class Conv2D(nn.Conv2D):
             return None
         strides, dilations, paddings = self._stride, self._dilation, _paddings(self._padding)
         _, _, height, width = x.shape
-        # Attribute lookup on a Layer is slow, but `weight` is no parameter after `paddle.nn.utils.weight_norm`.
+        # Not `self.weight`: attribute lookup on a Layer is slow. It is only needed after `paddle.nn.utils.weight_norm`,
+        # which replaces the parameter `weight` by a plain attribute.
         weight = self._parameters.get("weight")
         _, _, kernel_h, kernel_w = (self.weight if weight is None else weight).shape
         if self._padding == "VALID":
@@ -177,12 +181,12 @@ class BatchNorm(nn.BatchNorm):
             return False
         if residual is not None and not _same_shape_and_dtype(x, residual):
             return False
-        # PaddlePaddle returns a single value per channel unchanged.
+        # In training, PaddlePaddle returns an input with a single value per channel unchanged.
         batch, _, height, width = x.shape
         return batch * height * width > 1 if self.uses_batch_statistics else not paddle.is_grad_enabled()
 
     def is_fusable(self, activation: str | None, residual: Tensor | None) -> bool:
-        """Whether the norm's options, the activation and the residual are supported; `supports` checks `x`, too."""
+        """Whether the norm's options and mode, activation and residual are supported; `supports` checks `x`, too."""
         known = operators.ACTIVATION_CODES if residual is None else operators.INVERTIBLE_ACTIVATIONS
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
         if activation not in known or not plain or (self.synchronized and self.uses_batch_statistics):
@@ -227,10 +231,10 @@ class Linear(nn.Linear):
 
 
 def _check_not_empty(x: Tensor) -> None:
-    """Raise an error for a batch without images: in PaddlePaddle 2.6, pooling it ends the process in the backward pass.
+    """Raise an error for an empty input: in PaddlePaddle 2.6, pooling it ends the process in the backward pass.
 
     Raises:
-        ValueError: `x` has no images, and the installed PaddlePaddle does not support that.
+        ValueError: `x` has no elements, and the installed PaddlePaddle does not support that.
     """
     if not _SUPPORTS_EMPTY_BATCHES and 0 in x.shape:
         problem = f"expected at least one image, got an input of shape {list(x.shape)}"
@@ -344,7 +348,7 @@ def repvgg_branches(
 
 
 def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
-    """Return activation(norm(x)); None is the identity."""
+    """Return activation(norm(x)); without an activation (None), norm(x)."""
     if is_plain(norm, BatchNorm) and norm._act is None and norm.supports(x, activation):
         return norm.forward_native(x, activation)
     y = norm(x)

@@ -41,7 +41,8 @@ def batch_norm(
         layer: `BatchNorm`, or `BatchNorm2D` for its generated names.
         decay: whether scale and offset have the weight decay of the optimizer.
         lr_mult: factor of the learning rate of scale and offset.
-        options: further arguments of `paddle.nn.BatchNorm` (momentum, epsilon, data_layout, param_attr, bias_attr).
+        options: further arguments of `paddle.nn.BatchNorm` (momentum, epsilon, data_layout; without `name` also
+            param_attr and bias_attr, which then replace `decay` and `lr_mult`).
     """
     if decay and lr_mult == 1.0:
         attributes = {}

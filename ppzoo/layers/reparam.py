@@ -40,7 +40,7 @@ def pad_kernel(kernel: paddle.Tensor, size: int) -> paddle.Tensor:
 
 
 def identity_kernel(channels: int, groups: int, size: int) -> paddle.Tensor:
-    """Return the kernel of size `size` x `size` with which a convolution of `channels` in `groups` is the identity."""
+    """Return the `size` x `size` kernel of a convolution with `channels` and `groups` that is the identity."""
     width = channels // groups
     eye = paddle.tile(paddle.eye(width), [groups, 1]).reshape([channels, width, 1, 1])
     return pad_kernel(eye, size)

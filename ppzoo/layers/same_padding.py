@@ -1,4 +1,7 @@
-"""TensorFlow's "SAME" padding for the EfficientNets: fixed by the native image size, or by the input's size."""
+"""TensorFlow's "SAME" padding for the EfficientNets: for the network's native image size, or for the input's size.
+
+The native image size is the one for which an EfficientNet is designed, such as 224 pixels for B0.
+"""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class ConvSqueezeExcite(nn.Layer):
         """Return the arguments of the native operators that compute `forward`; None if they do not support it.
 
         Args:
-            x: a tensor N x C x H x W of any shape. The caller has checked `ppzoo.native.supports(x)`.
+            x: a tensor N x C x H x W, whose sizes do not matter. The caller has checked `ppzoo.native.supports(x)`.
         """
         if not all(is_pointwise(convolution, x) for convolution in self.convolutions):
             return None
@@ -141,7 +141,8 @@ class ConvSqueezeExcite(nn.Layer):
 
 
 _SIGMOID = operators.Gate("sigmoid")
-_GATES = {nn.Sigmoid: _SIGMOID, nn.Hardsigmoid: operators.Gate("hardsigmoid", 0.1666667, 0.5)}  # PaddlePaddle's numbers
+# The numbers are the slope and the offset of PaddlePaddle's `Hardsigmoid`.
+_GATES = {nn.Sigmoid: _SIGMOID, nn.Hardsigmoid: operators.Gate("hardsigmoid", 0.1666667, 0.5)}
 
 
 def _native_gate(gate: Callable[[Tensor], Tensor]) -> operators.Gate | None:

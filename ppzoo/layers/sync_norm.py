@@ -39,9 +39,9 @@ def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Ten
     Chan et al., "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 
     Args:
-        counts: P x 1 numbers of values per channel.
-        means: P x C.
-        squares: P x C sums of the squared distances from the mean of the part.
+        counts: number of values per channel of each part, P x 1.
+        means: mean of each part, P x C.
+        squares: sum of the squared distances from the mean of the part, P x C.
     """
     count = counts.sum()
     mean = (counts * means).sum(0) / count

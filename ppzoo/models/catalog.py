@@ -77,11 +77,11 @@ class Variant:
         return [name for name in parameters if name not in self.fixed]
 
     def build(self, *, in_channels: int | None = None, **options: Any) -> Classifier:
-        """Build the network in a new scope of generated parameter names, so that several can exist in one process.
+        """Build the network; its generated parameter names do not depend on networks that were built before.
 
         Args:
-            in_channels: channels of the images; by default those of `image_shape`. If PaddleClas's network has the
-                option `input_image_channel`, both options have the same meaning.
+            in_channels: channels of the images; by default those of `image_shape`. If the architecture also has
+                PaddleClas's option `input_image_channel`, both options have the same meaning.
             options: options of the architecture.
 
         Raises:

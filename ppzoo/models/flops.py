@@ -23,7 +23,7 @@ def count(variant: Variant) -> ModelStats:
 
 
 def count_network(network: nn.Layer, image_shape: Sequence[int]) -> ModelStats:
-    """Count parameters and multiply-adds of a network for an image of channels x height x width.
+    """Count parameters and multiply-adds of a network for one image; `image_shape` is channels x height x width.
 
     The network is put into evaluation mode.
     """

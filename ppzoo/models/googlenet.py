@@ -4,8 +4,8 @@ Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: "Goin
 arXiv:1409.4842, table 1 and section 5 (the auxiliary heads). This is PaddleClas's network, which the official weights
 require. It differs from the paper: an inception block has one ReLU after the concatenation instead of one after each
 convolution; the convolutions outside the blocks and the second auxiliary head have no ReLU; only the linear layers have
-a bias; there is no local response normalization; and pooling has no padding (maps of 55, 27, 13 and 6 pixels where the
-paper has 56, 28, 14 and 7).
+a bias; there is no local response normalization; and the pooling outside the blocks has no padding (maps of 55, 27, 13
+and 6 pixels where the paper has 56, 28, 14 and 7).
 
 The network for CIFAR's 32 x 32 pixels is the widespread variant: a 3x3 stem without pooling, convolutions with bias and
 batch norm (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), two 3x3 convolutions in place of a 5x5 (appendix of the batch

@@ -20,7 +20,7 @@ from ppzoo.models.catalog import Weights, register_variant
 
 
 class Block(NamedTuple):
-    """One row of table 1 or 2: kernel size, expanded channels, output channels, squeeze-and-excitation, NL, stride."""
+    """One row of table 1 or 2: kernel, expanded and output channels, squeeze-and-excitation, activation, stride."""
 
     kernel_size: int
     expanded: int

@@ -35,7 +35,7 @@ class Stage(NamedTuple):
 class Structure(NamedTuple):
     """Widths of the stem, stages, convolutions per block, and whether there are affine blocks.
 
-    The first two stages have plain 3x3 convolutions, the last two light 5x5 blocks.
+    The convolutions are 3x3 in the first two stages, and `LightConvBNAct` with 5x5 kernels in the last two.
     """
 
     stem: tuple[int, int]

@@ -1,8 +1,9 @@
 """PP-LCNetV2: PP-LCNet with re-parameterized depthwise convolutions, split 1x1 convolutions and shortcuts.
 
-PaddleClas documentation, "PP-LCNetV2", 2022 (no article): parallel depthwise convolutions of sizes 5, 3 and 1, which
-are fused for inference; a 1x1 convolution in two steps of half the width; shortcuts in the last stage and
-squeeze-and-excitation in the third stage only; ReLU instead of hard swish. The stages are those of PaddleClas 2.6.
+PaddleClas documentation, "PP-LCNetV2", 2022 (no article): in the last two stages, parallel depthwise convolutions of
+sizes 5, 3 and 1, which are fused for inference; in the third stage, squeeze-and-excitation, and two 1x1 convolutions
+(the first to half of the channels) instead of one; in the last stage, shortcuts; ReLU instead of hard swish. The stages
+are those of PaddleClas 2.6.
 """
 
 from __future__ import annotations

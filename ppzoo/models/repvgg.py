@@ -37,9 +37,9 @@ class Structure(NamedTuple):
 
     Attributes:
         depths: number of blocks of stages 1 to 4.
-        width: width multiplier of the stem and stages 1 to 3 (the paper's a).
+        width: width multiplier of the stem, which has at most 64 channels, and of stages 1 to 3 (the paper's a).
         last_width: width multiplier of stage 4 (the paper's b).
-        groups: groups of the convolutions of every second layer.
+        groups: groups of the convolutions of layers 2, 4, ..., `LAST_GROUPED_LAYER`; the stem is layer 0.
         squeeze_excite: whether the blocks have squeeze-and-excitation.
     """
 

@@ -67,7 +67,7 @@ class BlockConfig:
         index: index of the block in its stage, from 0.
         in_channels, out_channels: channels of the block's input and output.
         width: channels between its convolutions.
-        stride: by default 2 in the first block of all stages but the first, else 1; can be [vertical, horizontal].
+        stride: in the first block of a stage that of the stage, else 1; a number or [vertical, horizontal].
         project: whether the shortcut has a 1x1 convolution.
     """
 
@@ -204,10 +204,10 @@ def stem_layers(version: str, in_channels: int, conv_bn: Callable[..., nn.Layer]
 
 
 def stage_outputs(depth: int, strides: Sequence[Stride]) -> dict[int, str]:
-    """Return the last block of each stage by the vertical stride of its feature map, from stride 4 on.
+    """Return stride -> attribute path of the last block of each stage, for vertical strides of at least 4 pixels.
 
     Args:
-        strides: of the layers before the blocks, and of the last three stages.
+        strides: strides of the layers before the blocks, and of the last three stages.
     """
     vertical = [stride if isinstance(stride, int) else stride[0] for stride in strides]
     totals = list(accumulate(vertical, mul))[-4:]
@@ -234,7 +234,8 @@ class ResNet(Classifier):
     Shape: N x input_image_channel x H x W (224 x 224 natively) to N x class_num.
 
     Raises:
-        ConfigError: bottlenecks without `use_first_short_conv`, or branches in bottlenecks or in "NHWC".
+        ConfigError: bottlenecks without `use_first_short_conv`, branches in bottlenecks or in "NHWC", or a
+            `stride_list` without exactly five strides.
     """
 
     head_layers = ("fc",)

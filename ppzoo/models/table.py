@@ -34,7 +34,8 @@ def select_rows(
         rows: the result of `build_rows`.
         family: name of a family as in `list_families`; case and underscores are ignored. None: all.
         max_params, max_flops: the largest number of parameters, and of multiply-adds per image.
-        sort: one of `SORT_KEYS`. Names and sizes are ascending; accuracy is descending, unknown ones last.
+        sort: one of `SORT_KEYS`. Names, parameters and multiply-adds are ascending. Accuracies are descending; unknown
+            accuracies come last.
 
     Raises:
         ConfigError: an unknown family.

@@ -52,7 +52,7 @@ def load() -> ctypes.CDLL:
 
     Raises:
         NativeUnavailableError: the platform is not supported, there is no compiler, this PaddlePaddle has no supported
-            oneDNN, the compilation failed, or other users can write to the library.
+            oneDNN, the compilation failed, the library cannot be written or opened, or other users can write to it.
     """
     require_supported_platform()
     libraries = paddle_libraries()
@@ -203,7 +203,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _loads(library: Path) -> bool:
-    """Return whether a library is intact (opening a truncated one can crash the process) and can be opened."""
+    """Return whether a library is intact (a truncated one can crash the process), and can be opened with its oneDNN."""
     if not is_intact(library):
         return False
     try:

@@ -1,14 +1,15 @@
 """The native operators as functions of tensors N x C x H x W.
 
-The memory of images is channels-last. `to_nhwc` returns a view of a tensor that one of these functions returned, and a
-copy of any other tensor. Results are views with the logical layout N x C x H x W. Callers check
-`ppzoo.native.supports` before.
+The memory of images is channels-last. `to_nhwc` copies a tensor that is contiguous as N x C x H x W, and returns a view
+of any other tensor, such as a result of these functions: results are views with the logical layout N x C x H x W.
+Callers check `ppzoo.native.supports` before.
 
-All functions raise ValueError for shapes, types or options that do not match, as PaddlePaddle's functions do. The
+All functions raise ValueError for shapes, types or geometries that do not match, as PaddlePaddle's functions do. The
 functions have no second derivative: computing one raises NotImplementedError.
 
-Within `autocast_bfloat16()`, the operators of `BFLOAT16_OPERATORS` convert images to bfloat16 and return bfloat16, and
-the other ones convert them to float32. Parameters and statistics are float32 in both cases.
+Within `autocast_bfloat16()`, the operators of `BFLOAT16_OPERATORS` except "linear" convert images to bfloat16 and
+return bfloat16; "linear" accepts both types and returns float32. The other operators convert images to float32.
+Parameters and statistics are always float32.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
 _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 
 # The operators `ppzoo_NAME` that have a version for bfloat16 images, `ppzoo_bfloat16_NAME`. A network can be trained in
-# bfloat16 if it consists of these (ppzoo/layers/bfloat16.py).
+# bfloat16 if it consists of these and of REPLACED_IN_BFLOAT16 (ppzoo/layers/bfloat16.py).
 BFLOAT16_OPERATORS = frozenset(
     {
         *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
         *("max_pool", "average_pool", "linear", "channels_last"),
     }
 )
-# Operators without a bfloat16 version that do not prevent training in bfloat16: BFLOAT16_OPERATORS replace them there.
+# Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
+# call operators of BFLOAT16_OPERATORS instead.
 REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence"})
 _in_bfloat16 = False
 
@@ -94,10 +96,10 @@ def is_supported(x: Tensor, ndim: int) -> bool:
 
 
 def to_nhwc(x: Tensor) -> Tensor:
-    """Return an N x C x H x W tensor as a contiguous N x H x W x C tensor in float32.
+    """Return an N x C x H x W tensor as N x H x W x C in float32: a copy or a view (see the module's docstring).
 
-    All operators with the input `x` get the same view of it. Their gradients are then added in channels-last memory,
-    while PaddlePaddle would first copy each of them to a contiguous N x C x H x W.
+    In PaddlePaddle 3, all operators with the input `x` get the same view of it. Their gradients are then added in
+    channels-last memory, while PaddlePaddle would first copy each of them to a contiguous N x C x H x W.
     """
     if _in_bfloat16:
         x = to_float32(x)
@@ -384,7 +386,8 @@ class Gate(NamedTuple):
     """The function after the second layer of squeeze-and-excitation.
 
     Attributes:
-        function: a key of `GATE_CODES`. "sigmoid" has no options; the others are slope * x + offset, limited to [0, 1].
+        function: a key of `GATE_CODES`. "sigmoid" has no options. "hardsigmoid" and "clip" are slope * x + offset,
+            limited to [0, 1]. Where this is exactly 0 or 1, the derivative is 0 for "hardsigmoid" and slope for "clip".
     """
 
     function: str
@@ -423,7 +426,7 @@ def inverted_residual_se(x: Tensor, stages: Sequence[ConvNormStage], shortcut: b
 
     Args:
         stages: 1x1, depthwise and 1x1 convolution; `is_inverted_residual` is true for them. The gates multiply the
-            input of the last one.
+            input of the last convolution.
         shortcut: whether x is added to the output.
     """
     weights, norms, _, momenta, epsilons, activations = zip(*stages, strict=True)

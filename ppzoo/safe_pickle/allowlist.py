@@ -1,8 +1,9 @@
 """The allowlist of names that a pickled weight file can use, each with a safe implementation.
 
-The function that a file names is never called. Each allowed name is mapped to a small function of this module that
-checks its arguments: dtypes are plain numeric ones, an array has exactly as many bytes as its shape requires, and these
-bytes are in the file. Reading therefore never allocates more memory than the file has bytes.
+The function that a file names is never called. Each allowed name is mapped to a small function, here or in another
+reader's allowlist, that checks its arguments: dtypes are plain numeric ones, an array has exactly as many bytes as its
+shape requires, and these bytes are in the file. All arrays of a file together therefore get at most as much memory as
+the file has bytes, plus 1 MiB by default (`MemoryBudget`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ppzoo.safe_pickle.exact_reads import read_exactly
 
 CHUNK = 1 << 20
 MAX_DIMENSIONS = 32
-MAX_KEY = 1 << 32
-BYTES_PER_ITEM = 64  # upper bound of the memory of one container entry
+MAX_KEY = 1 << 32  # limit of integers as dictionary keys, and of memo indices
+BYTES_PER_ITEM = 64  # estimated memory of one container entry
 PLAIN_DTYPE = re.compile(r"[<>=|]?(b1|i1|i2|i4|i8|u1|u2|u4|u8|f2|f4|f8)")
 
 
@@ -78,7 +79,7 @@ class DeferredBytes:
 
 @dataclass
 class MemoryBudget:
-    """Number of bytes that the arrays of one file can still allocate in total."""
+    """Number of bytes that the arrays of one file, and containers built by calls, can still allocate in total."""
 
     remaining: int
 

@@ -1,9 +1,9 @@
-"""The only reader of pickles: an interpreter for the opcodes that weight files use. No file can execute code.
+"""The only reader of pickled files: an interpreter for the opcodes that weight files use. No file can execute code.
 
-The standard unpickler calls the functions that a file names and trusts the lengths that a file contains. This one
-looks up every name in an allowlist (`ppzoo.safe_pickle.allowlist`), never allocates more than the file contains, and
-limits the number of operations. Large arrays stay in the file until they are read directly into their final memory, so
-that reading needs little more memory than the arrays themselves.
+The standard unpickler calls the functions that a file names and trusts the lengths that a file contains. This reader
+looks up every name in an allowlist (`ppzoo.safe_pickle.allowlist`), compares the lengths of long values with the file's
+size before it allocates memory, and limits the number of operations. Large arrays stay in the file until they are read
+directly into their final memory, so that reading needs little more memory than the arrays themselves.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ def unpickle(
     persistent: Callable[[Any], Any] | None = None,
     budget: MemoryBudget | None = None,
 ) -> Any:
-    """Return the pickled object at the position of `stream`: dicts, lists, tuples, text, numbers and NumPy arrays.
+    """Return the pickled object at the position of `stream`: dicts, lists, tuples, text, bytes, numbers, None, arrays.
 
     Args:
         stream: a seekable file; afterwards its position is the end of the pickle.
         source: name of the file in error messages.
         allowed: dotted names that the pickle can use.
         persistent: returns the object of a persistent id; by default, persistent ids are refused.
-        budget: bytes that the arrays can allocate; by default the size of the stream and 1 MiB.
+        budget: bytes that the arrays can allocate; by default the size of the stream plus 1 MiB.
 
     Raises:
-        WeightsError: the pickle is damaged or contains anything but values; a function that it calls is named.
+        WeightsError: the pickle is damaged, or contains anything but these objects and those of `persistent`. If it
+            calls a function that is not allowed, the message names the function.
     """
     machine = StackMachine(stream, allowed, persistent, budget)
     try:

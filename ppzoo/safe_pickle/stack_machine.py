@@ -24,7 +24,7 @@ MAX_VALUES = 200_000
 MAX_DEPTH = 64
 MAX_INTEGER_BYTES = 16
 MAX_INLINE_BYTES = 1 << 16  # longer byte strings stay in the file
-SLACK = 1 << 20  # bytes that the arrays of small files can allocate beyond the size of the file
+SLACK = 1 << 20  # bytes that the arrays of a file can allocate beyond its size
 _MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -34,8 +34,8 @@ class StackMachine:
     Args:
         stream: a seekable file, positioned at the start of the pickle.
         allowed: dotted names that the pickle can use.
-        persistent: returns the object of a persistent id; None refuses them.
-        budget: bytes that the arrays can allocate; by default the size of the stream and `SLACK`.
+        persistent: returns the object of a persistent id; None: files with persistent ids are refused.
+        budget: bytes that the arrays can allocate; None: the size of the stream plus `SLACK`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class StackMachine:
         self.memo: dict[int, Any] = {}
         self.visited = 0
 
-    # Reading: nothing is allocated before it is certain that the file contains it.
+    # Reading: nothing large is allocated before it is certain that the file contains it.
 
     def take(self, count: int) -> bytes:
         """Read the next `count` bytes, at most `MAX_INLINE_BYTES`."""
@@ -155,7 +155,7 @@ class StackMachine:
         return self.persistent(identifier)
 
     def resolve(self, value: Any, depth: int = 0) -> Any:
-        """Replace placeholders in `value` by their arrays; refuse anything that is not a value."""
+        """Replace each `PickledArray` in `value` by its array; refuse anything but plain values and containers."""
         self.visited += 1
         require(depth <= MAX_DEPTH, f"it is nested more than {MAX_DEPTH} levels deep")
         require(self.visited <= MAX_VALUES, f"it contains more than {MAX_VALUES} values")

@@ -50,8 +50,8 @@ def open_archive(file: Path) -> zipfile.ZipFile:
     """Open the archive; the caller closes it.
 
     Raises:
-        WeightsError: the archive is damaged, has two members with the same name, has bytes before or after its members,
-            or unpacks to far more than its size.
+        WeightsError: the archive is damaged, has members that are neither stored nor deflated or two members with the
+            same name, has bytes before or after its members, or unpacks to far more than its size.
     """
     try:
         archive = zipfile.ZipFile(file)

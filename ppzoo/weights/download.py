@@ -1,9 +1,9 @@
 """Download weight files into a cache: resumable, verified, with one downloading process at a time per file.
 
-The cache path of a plain https URL is HOST/PATH; any other URL has a separate folder (`HOST/url-DIGEST`), so that no
-two URLs share a file. `NAME.sha256` next to a file is its digest, recorded after the download. During the download the
-file is named `NAME.part`, and `NAME.part.json` records to which version of the server's file it belongs; `NAME.lock`
-is an empty lock file.
+The cache path of an https URL without a query and without unusual characters is HOST/PATH. Any other URL has a separate
+folder (`HOST/url-DIGEST`), so that no two URLs share a file. `NAME.sha256` next to a file is its digest, recorded after
+the download. During the download the file is named `NAME.part`, and `NAME.part.json` records to which version of the
+server's file it belongs; `NAME.lock` is an empty lock file.
 
 Environment: `PPZOO_HOME` (the cache, default ~/.cache/ppzoo), `PPZOO_MIRROR` (replaces scheme and host of a URL),
 `PPZOO_OFFLINE=1` (no network access), and the proxy variables of urllib.
@@ -39,7 +39,7 @@ CHUNK = 1 << 16
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 NAME_LENGTH = 100
 RESERVED_SUFFIXES = (".sha256", ".part", ".part.json", ".lock")  # files next to a cached file
-HASHED_PREFIX = "url-"  # start of the folder names of URLs that are not plain
+HASHED_PREFIX = "url-"  # start of the folder names of URLs for which `_is_plain` is false
 LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST = re.compile(rf"{LABEL}(?:\.{LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")  # a name (IDNA), or an IPv6 address
 PLAIN = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,{NAME_LENGTH - 1}}}")
@@ -62,7 +62,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
         url: http or https.
         folder: the cache; created if missing.
         sha256: the published digest, in hexadecimal, if there is one.
-        attempts: how many consecutive attempts may fail without progress; 5 by default.
+        attempts: the download fails after this many consecutive attempts without progress; 5 by default.
 
     Raises:
         WeightsError: the download fails, or the digest differs from the published or the recorded one.
@@ -121,7 +121,7 @@ def _cache_path(url: str, folder: Path) -> Path:
 
 
 def _is_plain(parts: urllib.parse.SplitResult, steps: list[str]) -> bool:
-    """Whether host and path identify the URL, and no name is reserved for the cache itself."""
+    """Whether host and path identify the URL, and no name in the path is reserved for the cache itself."""
     return (
         parts.scheme == "https"
         and not parts.query
@@ -176,7 +176,7 @@ def _download(url: str, target: Path, attempts: int) -> None:
 
 
 def _attempt(url: str, target: Path) -> None:
-    """Send one request that resumes an earlier part; when the function returns, the part is complete."""
+    """Send one request, which resumes an earlier part if there is one; if no error is raised, the part is complete."""
     part, record = _sibling(target, ".part"), _sibling(target, ".part.json")
     known = _read_record(record) if part.exists() else {}
     start = _size(part) if known else 0
@@ -281,7 +281,10 @@ def _web_page_error(url: str) -> WeightsError:
 
 
 def _read_record(record: Path) -> dict[str, Any]:
-    """Return the validator (ETag or date) and the size of the file to which a part belongs; None for invalid values."""
+    """Return "validator" (ETag or date) and "size" of the file to which a part belongs, each None if it is unknown.
+
+    Without a readable record the result is empty.
+    """
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
         validator, size = known["validator"], known["size"]

@@ -1,7 +1,7 @@
 """PaddlePaddle's binary tensors: the parameters of an inference model, and folders with one file per variable.
 
-`.pdiparams` contains the tensors in the order of their parameter names, without the names: these are in the program
-next to it (`.pdmodel`, a protocol buffer, or from 3.0 on a `.json`). `.pdiparams.info` can contain the structured
+`.pdiparams` contains the tensors in the order of their parameter names, without the names. The names are in the program
+next to the file (`.pdmodel`, a protocol buffer, or from 3.0 on a `.json`). `.pdiparams.info` can contain the structured
 names.
 """
 

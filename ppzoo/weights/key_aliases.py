@@ -22,7 +22,7 @@ def best_key_aliases(entries: Collection[str], expected: Collection[str]) -> dic
 
 
 def _renamings(identity: dict[str, str]) -> list[dict[str, str]]:
-    """The possible renamings; the identity comes first, because `max` returns the first of equals."""
+    """Return the possible renamings. The identity is the first: `max` returns the first of several equal ones."""
     first = Counter(name.partition(".")[0] for name in identity).most_common(1)
     unprefixed = {name.removeprefix(f"{first[0][0]}."): name for name in identity} if first else identity
     renamings = [identity] + ([unprefixed] if len(unprefixed) == len(identity) else [])

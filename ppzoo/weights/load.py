@@ -44,18 +44,20 @@ def load_weights(
     """Load the weights of `source` into `model`.
 
     Entries are matched by structured name, or by parameter name if more of these match (PaddleClas 1.x), and cast to
-    the dtype of the parameter. Entries that the network lacks are ignored if they match its `derived_entries`, such as
-    entries that are computed from others.
+    the dtype of the parameter. Names that other PaddlePaddle projects use are recognized (see `key_aliases`). Entries
+    that the network lacks are ignored if they match its `derived_entries`: they are computed from other entries, or
+    belong to losses.
 
     Args:
         model: the network; its `head_layers` are the classifier head.
         source: path of a weight file (the suffix `.pdparams` is optional), URL of one, or arrays or tensors by name.
-        strict: whether missing, unexpected or mismatched entries are an error; otherwise they are only reported.
+        strict: whether missing, unexpected or mismatched entries are an error; otherwise they are only reported. If no
+            entry can be loaded, that is always an error.
         head: "auto": a head that differs only in the number of classes keeps the values of the network; "strict": such
             a head is mismatched.
         stem: "strict": kernels for images of another number of channels are mismatched; "auto": kernels for 3 channels
             are converted with `convert_channels`.
-        skip: shell patterns of structured names that are neither loaded nor reported as missing.
+        skip: shell patterns of entries that are neither loaded nor reported as missing, unexpected or mismatched.
         part: prefix of the entries of one of several networks in `source`. If any entry has this prefix, only such
             entries are loaded, and the prefix is removed from their names.
         candidates: returns architectures of about the given number of parameters, as for `best_fit`; if the weights
@@ -63,7 +65,7 @@ def load_weights(
 
     Raises:
         WeightsError: the file cannot be read, does not fit, or contains invalid values; the network is unchanged.
-        ConfigError: `model`, `head`, `stem` or `skip` is invalid.
+        ConfigError: `model`, `head`, `stem` or `skip` is invalid, or `source` has another type.
     """
     for option, given in (("head", head), ("stem", stem)):
         if given not in ("auto", "strict"):

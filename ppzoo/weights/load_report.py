@@ -19,10 +19,10 @@ class LoadReport:
         missing: entries of the network that the file does not have.
         unexpected: entries of the file that the network does not have.
         mismatched: entry -> (shape in the file, shape in the network).
-        reinitialised: entries of a classifier head with another number of classes; they keep their initial values.
+        reinitialised: entries of a classifier head with another number of classes; the network keeps its own values.
         converted: kernels of the first convolution that were converted to another number of channels of the images:
             entry -> (channels in the file, channels of the network). They are in `loaded`, too.
-        skipped: entries that match the caller's `skip` patterns.
+        skipped: entries of the network that match the caller's `skip` patterns.
     """
 
     source: str
@@ -36,7 +36,7 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether file and network have the same entries, except for re-initialized and skipped ones."""
+        """Whether file and network have the same entries and shapes, except for re-initialized and skipped entries."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def problems(self) -> str:
@@ -81,14 +81,14 @@ MIN_SIMILARITY = 0.9  # share of matching entries above which a file is assumed 
 def best_fit(
     shapes: Mapping[str, Shape], candidates: Iterable[tuple[str, Mapping[str, Shape]]]
 ) -> tuple[str, float] | None:
-    """Return the candidate with the largest share of entries with the same name and shape.
+    """Return the candidate with the most equal entries (name and shape), as a share of all its and the file's entries.
 
     Args:
         shapes: entry -> shape in the file.
         candidates: name and entry shapes of each architecture; read one at a time.
 
     Returns:
-        Name and share (0 to 1) of the best candidate, the first of equals; None if no candidate has an entry in common.
+        Name and share (0 to 1) of the best candidate, the first of several equal ones; None if no entry is equal.
     """
     best = None
     for name, expected in candidates:

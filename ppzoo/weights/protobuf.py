@@ -26,7 +26,7 @@ def fields(message: bytes) -> dict[int, list[Any]]:
         if count > MAX_FIELDS:
             raise ValueError("a message has too many fields")
         tag, position = _varint(message, position)
-        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers drop the bits above, so that they would find another field
+        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers ignore the higher bits, and would find another field
             raise ValueError("a field has an invalid number")
         value: Value
         if tag & 7 == 0:

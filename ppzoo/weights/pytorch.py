@@ -1,8 +1,8 @@
 """PyTorch's `.pth`, read without PyTorch: the zip archive of version 1.6 and later, and the format before it.
 
-Both contain a pickled tree and, separately, numbered storages. The tensors in the tree are views (offset, size, stride)
-of the storages. The tree is read by `ppzoo.safe_pickle` with a few more allowed names; afterwards the tensors are
-copied from the storages.
+Both contain a pickled tree and, separately, storages with keys. The tensors in the tree are views (offset, size,
+stride) of the storages. `ppzoo.safe_pickle` reads the tree, with a few more allowed names than for other files.
+Afterwards the storages are read, and the tensors become arrays.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def is_torch_archive(names: list[str]) -> bool:
 
 
 def read_torch_archive(file: Path) -> WeightFile:
-    """Read the tensors of a `.pth` in the format of PyTorch 1.6 and later; see `read_torch_legacy`."""
+    """Read the tensors of a `.pth` in the format since PyTorch 1.6; result and errors as in `read_torch_legacy`."""
     with open_archive(file) as archive:
         trees = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if len(trees) > 1:

@@ -38,7 +38,7 @@ class WeightFile:
 
 @contextmanager
 def report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn an `OSError` while the weights `path` are read, such as that of a broken disk, into a `WeightsError`."""
+    """Turn an `OSError` that occurs while weights are read, such as a disk error, into a `WeightsError`."""
     try:
         yield
     except OSError as error:
@@ -139,7 +139,7 @@ def _first_nonfinite(array: np.ndarray) -> int | None:
         return None
     flat = array.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(flat.sum()):  # then all values are finite; if not, the sum can have overflowed
+        if np.isfinite(flat.sum()):  # a finite sum has finite summands; an infinite one can be an overflow
             return None
     for start in range(0, flat.size, CHUNK):
         finite = np.isfinite(flat[start : start + CHUNK])

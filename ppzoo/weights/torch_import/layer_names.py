@@ -46,7 +46,7 @@ def _vgg(layers: Sequence[str], head: tuple[str, str, str]) -> LayerNames:
 
 
 def resnet(layers: Sequence[str]) -> LayerNames:
-    """torchvision's and timm's ResNet, with timm's deep stem ("c") and pooled shortcut ("d")."""
+    """torchvision's and timm's ResNet, and timm's ResNet "d" (deep stem and pooled shortcuts)."""
     deep = "stem.1.conv" in layers
     starts = _stage_starts(layers)
     names: LayerNames = {"fc": "fc"}
@@ -67,7 +67,7 @@ def resnet(layers: Sequence[str]) -> LayerNames:
 
 
 def resnet_vc(layers: Sequence[str]) -> LayerNames:
-    """timm's ResNet "c"."""
+    """timm's ResNet "c" (deep stem)."""
     names: LayerNames = {"out": "fc"}
     for layer in layers:
         path = layer.split(".")

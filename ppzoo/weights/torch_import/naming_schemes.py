@@ -2,9 +2,9 @@
 
 A converted network has the outputs that it has in PyTorch, verified for torchvision 0.29 and timm 1.0 with random
 weights and statistics. If ppzoo's network cannot reproduce a PyTorch network, its weights are refused with the reason.
-Files are recognized by the names of their entries: the caller has to exclude timm's networks that have the names and
-shapes of another one but compute something else: `resnetaa50d` and `resnetblur50d` have those of `resnet50d`,
-`mobilenetv4_conv_aa_medium` and `mobilenetv4_conv_blur_medium` those of `mobilenetv4_conv_medium`, and
+Files are recognized by the names of their entries. The caller therefore has to exclude those networks of timm that have
+the names and shapes of another network but compute something else: `resnetaa50d` and `resnetblur50d` have those of
+`resnet50d`, `mobilenetv4_conv_aa_medium` and `mobilenetv4_conv_blur_medium` those of `mobilenetv4_conv_medium`, and
 `mobilenetv4_conv_aa_large` those of `mobilenetv4_conv_large`.
 """
 
@@ -36,10 +36,11 @@ class NamingScheme:
         signature: patterns of entries that identify the files of the family.
         layers: maps the layers of ppzoo's network to those of the PyTorch network (see `layer_names`); None if the
             network cannot be converted.
-        unsupported: what the PyTorch network does and ppzoo's cannot, as the end of a sentence in an error message.
+        unsupported: what the PyTorch network does and ppzoo's cannot do, as the end of a sentence in an error message.
         dropouts: linear layer -> the dropout before it, which scales in evaluation, unlike PyTorch's.
-        zeros: pattern of entries that ppzoo's network does not have and that must be zero (else: `unsupported`).
-        not_negative: pattern of entries that must not be negative (else: `unsupported`).
+        zeros: pattern of entries that ppzoo's network does not have. A file in which they are not zero is refused with
+            the reason `unsupported`.
+        not_negative: pattern of entries. A file in which they are negative is refused with the reason `unsupported`.
         queries: pattern of layers that compute the queries of attention; their parent layer has the attribute `heads`.
         add_branches: replaces the fused convolutions of a file by branches (see `branches`).
         note: what the caller has to know about the result.
@@ -227,7 +228,9 @@ NAMING_SCHEMES = [
 
 
 def recognize(entries: Collection[str], architecture: str, origin: str | None, source: object) -> NamingScheme | None:
-    """Return the naming scheme of a file with these entries for `architecture`; None if the names are PaddlePaddle's.
+    """Return the naming scheme of a file with these entries for `architecture`; None: its names are PaddlePaddle's.
+
+    That is assumed for `origin` "paddleclas", and without an `origin` if no naming scheme has these names.
 
     Raises:
         ConfigError: `origin` is not one of `ORIGINS`, or has no such architecture.

@@ -123,7 +123,8 @@ def translate(
         scheme: the naming scheme of the file.
         architecture: name of the network in error messages.
         source: name of the file in error messages.
-        candidates: architectures of the scheme; if the file does not fit but fits one of these, the error names it.
+        candidates: name and network of other architectures of the scheme. If the file fits one of them better, the
+            error names that architecture.
 
     Raises:
         WeightsError: the network cannot reproduce the PyTorch network, or the file does not fit.
