@@ -108,9 +108,9 @@ COMPONENTS = """\
 # Components
 
 The components that a configuration can name, and their options. Components and options that PaddleClas has are named as
-in PaddleClas, unless an entry states another name. In shapes, N is the number of images, C is the number of classes or, in
-the shapes of images, of channels, and H x W are height and width. `ppzoo configs --schema` prints all of this as a JSON
-Schema for editors. The options of architectures are in [Architectures](reference_architectures.md).
+in PaddleClas, unless an entry states another name. In shapes, N is the number of images, C is the number of classes or,
+in the shapes of images, of channels, and H x W are height and width. `ppzoo configs --schema` prints all of this as a
+JSON Schema for editors. The options of architectures are in [Architectures](reference_architectures.md).
 """
 ARCHITECTURES = """\
 # All architectures

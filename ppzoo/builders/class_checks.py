@@ -39,7 +39,9 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
     names = list_class_names(images, missing)
     hint = "" if images.classes else _suggest_relabel(key, present)
     level = logging.WARNING if hint else logging.INFO
-    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.format_names(names)}{hint}"
+    have, classes = ("has", "class") if len(missing) == 1 else ("have", "classes")
+    counts = f"{len(missing)} of the {class_num} classes {have} no images"
+    yield level, f"{key}: {counts}: {classes} {data.format_names(names)}{hint}"
 
 
 def list_class_names(images: data.Dataset, indices: Iterable[int]) -> list[str | int]:

@@ -77,7 +77,8 @@ def require_image_shape(ops: Sequence[ComponentSpec], expected: Sequence[int]) -
     """
     measured = measure_image_shape(ops, channels=3, path=INFER)
     if measured != list(expected):
-        raise ConfigError(f"{_describe_other_shape(measured, expected)}{_shape_fix(measured, 'use')}")
+        text = f"{INFER}: expected images of Global.image_shape {list(expected)}, got {_format_shape(measured)}"
+        raise ConfigError(text + _shape_fix(measured, "; use"))
 
 
 def log_ignored_keys(config: Config) -> None:
@@ -97,17 +98,22 @@ def warn_of_image_shape(config: Config) -> None:
         return  # the transforms cannot be applied, which predictions and exports report
     expected = config.Global.image_shape
     if config.Infer.transforms and measured != list(expected):
-        logger.warning(_describe_other_shape(measured, expected) + _shape_fix(measured, "to export, use"))
+        logger.warning(
+            "%s produce images of %s, not of Global.image_shape %s; this does not affect training, but the export%s",
+            INFER,
+            _format_shape(measured),
+            list(expected),
+            _shape_fix(measured, " needs") or " needs a fixed size",
+        )
 
 
-def _describe_other_shape(measured: Sequence[int | None], expected: Sequence[int]) -> str:
-    got = ", ".join("any" if size is None else str(size) for size in measured)
-    return f"{INFER}: expected images of Global.image_shape {list(expected)}, got [{got}]"
+def _format_shape(measured: Sequence[int | None]) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in measured)}]"
 
 
 def _shape_fix(measured: Sequence[int | None], verb: str) -> str:
     """Return the end of a message: the override that sets the shape of the images; nothing if sizes can differ."""
-    return "" if None in measured else f"; {verb} -o Global.image_shape=[{','.join(map(str, measured))}]"
+    return "" if None in measured else f"{verb} -o Global.image_shape=[{','.join(map(str, measured))}]"
 
 
 def find_missing_decoding(config: Config) -> list[str]:

@@ -171,14 +171,15 @@ def add_photo_arguments(command: argparse.ArgumentParser, note: str = "") -> Non
 
 
 def require_one_source(options: argparse.Namespace) -> None:
-    """Check that either -c is given, or --arch with --data.
+    """Check that either -c is given, or both --arch and --data.
 
     Raises:
         ConfigError: neither is, or parts of both.
     """
     command = options.command
     if options.config is not None and (options.arch or options.data):
-        raise ConfigError(f"{command}: expected either -c CONFIG or --arch with --data, got both")
+        given = f"-c and {'--arch' if options.arch else '--data'}"
+        raise ConfigError(f"{command}: expected either -c CONFIG, or --arch NAME with --data FOLDER, got {given}")
     if options.config is None and not (options.arch and options.data):
         got, missing = ("--data", "--arch NAME") if options.data else ("--arch", "--data FOLDER")
         if not (options.arch or options.data):
@@ -245,18 +246,19 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
         return options.config, overrides(options)
     from ppzoo.yaml_io import require_text  # the package yaml is not installed where `ppzoo doctor` looks for it
 
-    run = find_run(Path(folder))
+    takes_export = options.command in ("explain", "embed", "report", "infer")
+    run = find_run(Path(folder), takes_export=takes_export)
     require_text(str(run.weights), "RUN_FOLDER")
     return str(run.config), [f"Global.pretrained_model={run.weights}", *overrides(options)]
 
 
-def find_run(folder: Path) -> Run:
+def find_run(folder: Path, *, takes_export: bool = False) -> Run:
     """Return the run that `find_run_folder` finds, with its weights.
 
     Raises:
         ConfigError: there is no run, there are several, or the run has no weights yet.
     """
-    run = find_run_folder(folder)
+    run = find_run_folder(folder, takes_export=takes_export)
     weights = weights_of_run(run)
     if weights is None:
         raise ConfigError(
@@ -266,8 +268,11 @@ def find_run(folder: Path) -> Run:
     return Run(run / RUN_CONFIG, weights)
 
 
-def find_run_folder(folder: Path) -> Path:
+def find_run_folder(folder: Path, *, takes_export: bool = False) -> Path:
     """Return `folder` if it is a run's, else its only subfolder that is; runs in backup folders are ignored.
+
+    Args:
+        takes_export: whether the command also takes the folder of an export, for messages.
 
     Raises:
         ConfigError: there is no run, or there are several.
@@ -275,7 +280,10 @@ def find_run_folder(folder: Path) -> Path:
     if not os.path.isdir(folder):
         found = "a file" if os.path.isfile(folder) else f"a path that {describe_absence(folder)}"
         fix = f"; use {folder.parent}" if os.path.isfile(folder.parent / RUN_CONFIG) else ""
-        raise ConfigError(f"RUN_FOLDER: expected the folder of a run, such as output/LeNet, got {found}: {folder}{fix}")
+        expected = "RUN_FOLDER: expected the folder of a run, such as output/LeNet"
+        if takes_export:
+            expected = "RUN_FOLDER or EXPORT_FOLDER: expected the folder of a run or of an export"
+        raise ConfigError(f"{expected}, got {found}: {folder}{fix}")
     require_readable(folder, "RUN_FOLDER")
     runs = [folder]
     if not os.path.isfile(folder / RUN_CONFIG):

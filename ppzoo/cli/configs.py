@@ -31,7 +31,8 @@ def add_commands(commands: Commands) -> None:
         "pattern",
         nargs="?",
         metavar="NAME|PATTERN",
-        help="only names that match, such as '*V2*'; '_base_/*' lists the files that configurations name in _BASE_",
+        help="only names that match, such as '*V2*'; '*_base_*' lists the files on which other configurations are"
+        " based (_BASE_)",
     )
     configs.add_argument(
         "--copy",

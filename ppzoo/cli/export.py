@@ -59,9 +59,9 @@ def add_commands(commands: Commands) -> None:
         "--precision",
         choices=("float32", "bfloat16", "int8"),
         default="float32",
-        help="onnx and openvino: the precision to compute in (default: float32). int8 writes quantized models"
-        " in addition; bfloat16 (only openvino) writes no additional files. The accuracy on the evaluation data is"
-        " compared with that of float32",
+        help="onnx and openvino: the precision to compute in (default: float32). int8 adds quantized models;"
+        " bfloat16 (only openvino) adds no files: OpenVINO computes the float32 model in bfloat16. The accuracy on"
+        " the evaluation data is compared with that of float32",
     )
     export.add_argument(
         "--calibration",

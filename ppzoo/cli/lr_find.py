@@ -100,9 +100,10 @@ def _find(options: argparse.Namespace) -> int:
         return 1
     loss = result.smoothed[suggestion.index]
     print(
-        f"suggested learning rate: {suggestion.rate:.2g} (loss {loss:.4f}; steepest descent at"
-        f" {suggestion.steepest:.2g}, a tenth of the rate with the lowest loss: {suggestion.below_minimum:.2g})"
+        f"suggested learning rate: {suggestion.rate:.2g} (loss {loss:.4f}), the highest at which the loss still falls"
+        f" at least 0.4 times as fast as at its steepest descent, at {suggestion.steepest:.2g}"
     )
+    print(f"for comparison: a tenth of the rate with the lowest loss is {suggestion.below_minimum:.2g}")
     given = [word for text in overrides(options) for word in ("-o", text)]
     new = [word for text in suggested for word in ("-o", text)]
     source = ("--arch", options.arch, "--data", options.data) if options.config is None else ("-c", options.config)

@@ -95,8 +95,8 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
         raise ConfigError("report: expected -o together with a run folder or -c CONFIG, got it with an export folder")
     if options.data is None:
         raise ConfigError(
-            "report: expected --data FOLDER with an export, since it contains no evaluation data: a folder with one"
-            " subfolder of images per class or with .tar files, or a list file"
+            "report: an export contains no evaluation data; add --data with a folder (one subfolder of images per"
+            " class, or .tar files) or with a list file"
         )
     if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):
         raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")

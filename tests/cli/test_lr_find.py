@@ -74,7 +74,10 @@ def test_an_architecture_and_photos_replace_the_configuration(photos, tmp_path, 
     [
         ([], "expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing"),
         (["--arch", "LeNet"], "expected --data FOLDER together with --arch, got --arch alone"),
-        (["--arch", "LeNet", "-c", "lenet"], "expected either -c CONFIG or --arch with --data, got both"),
+        (
+            ["--arch", "LeNet", "-c", "lenet"],
+            "expected either -c CONFIG, or --arch NAME with --data FOLDER, got -c and --arch",
+        ),
     ],
 )
 def test_one_source_is_given(command, arguments, message, tmp_path, capsys):

@@ -282,7 +282,10 @@ MISTAKES = {
     "nothing": ([], "train: expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing"),
     "arch alone": (["--arch", "LeNet"], "train: expected --data FOLDER together with --arch, got --arch alone"),
     "data alone": (["--data", "photos"], "train: expected --arch NAME together with --data, got --data alone"),
-    "both": (["-c", "lenet", "--arch", "LeNet"], "train: expected either -c CONFIG or --arch with --data, got both"),
+    "both": (
+        ["-c", "lenet", "--arch", "LeNet"],
+        "train: expected either -c CONFIG, or --arch NAME with --data FOLDER, got -c and --arch",
+    ),
     "unknown arch": (
         ["--arch", "LeNett", "--data", "photos"],
         "--arch: unknown architecture 'LeNett'; did you mean 'LeNet'?",

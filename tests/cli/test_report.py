@@ -378,7 +378,7 @@ def test_mistakes_are_one_line(run, photos, capsys):
     for command, message in {
         (): "report: expected either RUN_FOLDER or -c CONFIG, got nothing",
         ("missing",): "RUN_FOLDER: expected the folder of a run",
-        ("exported",): "report: expected --data FOLDER with an export",
+        ("exported",): "report: an export contains no evaluation data; add --data",
         ("exported", "--data", str(photos), "-o", "Global.seed=1"): "report: expected -o together with a run folder",
         ("exported", "--data", str(photos), "--device", "tpu"): "--device: expected 'cpu'",
         ("exported", "--data", "other"): "--data: unknown class 'purple'",

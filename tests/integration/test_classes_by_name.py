@@ -82,7 +82,7 @@ def test_missing_class_does_not_change_the_labels_of_others(workspace, run, comm
     assert evaluated(workspace, tmp_path / "val", run / "latest") == {"blue": 0, "red": 2}
     assert command("eval", eval_root(tmp_path / "val")) == 0
     printed = capsys.readouterr()
-    line = "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green"
+    line = "DataLoader.Eval.dataset: 1 of the 3 classes has no images: class green"
     assert (printed.err + printed.out).splitlines().count(line) == 1
 
 
@@ -148,12 +148,12 @@ def test_relabeled_list_files_use_their_numbers_as_names(workspace, command, tmp
     assert command("train", *lists(True, True), weights=None) == 0
     run = tmp_path / "out" / "MobileNetV1_x0_25"
     assert (run / "labels.txt").read_text() == "0 1\n1 2\n2 3\n"
-    assert "no image of 1 of the 3 classes: 1" in (run / "train.log").read_text() + capsys.readouterr().err
+    assert "1 of the 3 classes has no images: class 1" in (run / "train.log").read_text() + capsys.readouterr().err
     assert command("train", *lists(True, False), weights=None) == 2
     assert "DataLoader.Eval.dataset.relabel: expected true" in capsys.readouterr().err
     assert command("train", *lists(False, False), weights=None) == 0
     printed = capsys.readouterr().err
-    assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: 0; labels are 1 to 3" in printed
+    assert "DataLoader.Train.dataset: 1 of the 4 classes has no images: class 0; labels are 1 to 3" in printed
     assert "set DataLoader.Train.dataset.relabel to true" in printed
 
 
@@ -198,7 +198,7 @@ def test_lists_with_label_files_are_matched_by_name(workspace, command, tmp_path
         return [*texts, f"Global.output_dir={tmp_path / 'out'}"]
 
     assert command("train", *lists("a", "b"), weights=None) == 0
-    assert "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green" in capsys.readouterr().err
+    assert "DataLoader.Eval.dataset: 1 of the 3 classes has no images: class green" in capsys.readouterr().err
     run = tmp_path / "out" / "MobileNetV1_x0_25"
     assert (run / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
     config = builders.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
@@ -231,7 +231,7 @@ def test_training_uses_the_order_of_class_names(workspace, command, tmp_path, ca
     out = f"Global.output_dir={tmp_path}"
     stated = "Global.class_names=[red, yellow, green, blue]"
     assert command("train", stated, out, weights=None) == 0
-    assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: yellow" in capsys.readouterr().err
+    assert "DataLoader.Train.dataset: 1 of the 4 classes has no images: class yellow" in capsys.readouterr().err
     weights = tmp_path / "MobileNetV1_x0_25" / "latest"
     assert (weights.parent / "labels.txt").read_text() == "0 red\n1 yellow\n2 green\n3 blue\n"
     assert evaluated(workspace, workspace / "val", weights) == {"red": 0, "green": 2, "blue": 3}
