@@ -13,22 +13,23 @@ import numpy as np
 BinSums: TypeAlias = dict[str, np.ndarray]
 """Per bin: "samples" (their number), and the sums of "confidence" and of "right" (0 or 1)."""
 
-EXACT = 2.0**-30  # float64 sums 8 million probabilities in multiples of it without rounding
+EXACT = 2.0**-30  # probabilities are rounded to multiples of it; float64 sums 8 million of these without rounding
 BINS = 15
 
 TEMPERATURES = (0.01, 100.0)  # the search range
-MAX_EVALUATIONS, RELATIVE_STEP = 60, 1e-6
+MAX_EVALUATIONS, RELATIVE_STEP = 60, 1e-6  # limits that end the search
 CHUNK_VALUES = 1 << 16  # number of scores that are converted to float64 together
 
 
 def bin_confidences(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> BinSums:
-    """Sort N confidences into bins of equal width, and sum them per bin.
+    """Sort N confidences into bins of equal width, and return the sums of each bin.
 
     A bin contains the confidences above its lower edge and up to its upper edge. A confidence that differs from an edge
     only by the rounding of float32 scores counts as equal to it.
 
     Args:
-        right: (N,) whether each prediction is right.
+        confidence: (N,) probabilities.
+        right: (N,) whether each prediction is right; with several labels per image, whether each label is 1.
     """
     # Sums of multiples of EXACT are exact, so they do not depend on the order of batches and processes.
     confidence = (confidence.astype(np.float64) / EXACT).round() * EXACT
@@ -38,7 +39,7 @@ def bin_confidences(confidence: np.ndarray, right: np.ndarray, bins: int = BINS)
 
 
 def calibration_error(sums: BinSums) -> float:
-    """Return the expected calibration error: the mean gap between confidence and accuracy (equation 3)."""
+    """Return the expected calibration error (equation 3): the mean of |confidence - accuracy| of the images' bins."""
     return float(np.abs(sums["right"] - sums["confidence"]).sum() / sums["samples"].sum())
 
 
@@ -60,14 +61,14 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float | None:
     """Return the temperature by which scores are divided to minimize the mean negative log likelihood of the labels.
 
     The likelihood is log-concave in 1 / temperature, so its derivative has at most one zero. It is found by Newton's
-    method, which falls back to bisection where a step leaves the bracket. The memory is that of `scores` and a few MB.
+    method, which falls back to bisection where a step leaves the bracket. This takes a few MB of memory.
 
     Args:
         scores: (N, C) logits.
         labels: (N,) class indices; or (N, C) of 1, 0 and -1 (unknown), where each score is that of a separate decision.
 
     Returns:
-        None if the minimum is not within 0.01 to 100, as when all predictions are right.
+        None if the minimum is not between 0.01 and 100, as when all predictions are right, or if N is 0.
     """
     derivatives = _label_derivatives if labels.ndim == 2 else _class_derivatives
 
@@ -85,7 +86,7 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def _find_zero(evaluate: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
-    """Return the zero of an increasing function; `evaluate` returns value and derivative."""
+    """Return the zero, between `low` and `high`, of an increasing function; `evaluate` returns value and derivative."""
     current = 1.0
     for _ in range(MAX_EVALUATIONS):
         value, derivative = evaluate(current)
@@ -125,7 +126,7 @@ def _chunks(scores: np.ndarray) -> Iterator[slice]:
 
 
 def _class_derivatives(scores: np.ndarray, labels: np.ndarray, inverse: float) -> tuple[float, float]:
-    """Return the derivatives by `inverse` of the summed cross entropy of `inverse * scores`."""
+    """Return the first and second derivative by `inverse` of the summed cross entropy of `inverse * scores`."""
     scores = scores - scores.max(axis=1, keepdims=True)
     weights = np.exp(inverse * scores)
     total = weights.sum(axis=1)
@@ -136,7 +137,7 @@ def _class_derivatives(scores: np.ndarray, labels: np.ndarray, inverse: float) -
 
 
 def _label_derivatives(scores: np.ndarray, labels: np.ndarray, inverse: float) -> tuple[float, float]:
-    """Return what `_class_derivatives` does, for the binary cross entropy of the known labels."""
+    """Return the same as `_class_derivatives`, but for the binary cross entropy of the known labels."""
     known = labels >= 0
     values, truth = scores[known], labels[known]
     probabilities = sigmoid(inverse * values)

@@ -14,7 +14,7 @@ class ClassScores(NamedTuple):
         precision: not defined for a class that is never predicted.
         recall: not defined for a class without images.
         f1: not defined for a class without images that is never predicted.
-        support: number of images of the class.
+        support: number of images of the class; integers, never NaN.
     """
 
     precision: np.ndarray
@@ -56,7 +56,7 @@ def score_classes(confusion: np.ndarray, class_num: int) -> ClassScores:
 
 
 def find_weakest_class(confusion: np.ndarray, class_num: int) -> Weakest | None:
-    """Return the class with the lowest recall, of several the one with most images; None if all images are right."""
+    """Return the class with the lowest recall, of several the largest; None if all predictions are right."""
     labels, predicted, counts = confusion.T
     if (labels == predicted).all():
         return None
@@ -97,7 +97,7 @@ def score_labels(label_confusion: np.ndarray) -> ClassScores:
 
 
 def _scores(right: np.ndarray, support: np.ndarray, predictions: np.ndarray) -> ClassScores:
-    """Return the metrics from the numbers of correct predictions, of labels and of predictions of each class."""
+    """Return the metrics from three numbers for each class: of correct predictions, of images, and of predictions."""
     return ClassScores(
         precision=_ratio(right, predictions),
         recall=_ratio(right, support),

@@ -1,8 +1,8 @@
 """The predictions of an evaluation, image by image.
 
-Of each image only its labels, its prediction and four numbers are kept. To fit the temperature, scores are kept as
-float32: those of all images if these are at most 67 million values (50,000 images of 1,000 classes take 200 MB),
-otherwise those of evenly spaced images.
+Of each image, the index, labels, prediction, two probabilities, loss and correctness are kept. To fit the temperature,
+scores are kept as float32: those of all images if these are at most 67 million values (50,000 images of 1,000 classes
+take 200 MB), otherwise those of evenly spaced images.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ class Predictions:
         indices: (N,) index of each image in the dataset.
         labels: (N,) class indices; (N, C) of 1, 0 and -1 (unknown) if images can have several labels.
         predicted: (N,) the class with the highest score; (N, C) of 1 (probability above 0.5) and 0.
-        confidence: (N,) probability of the prediction; with several labels, the lowest one of the C predictions.
-        label_confidence: (N,) probability of the label; with several labels, the lowest one of the known labels.
-        loss: (N,) cross entropy; with several labels, the mean binary cross entropy of the known ones.
-        right: (N,) whether the prediction (all known labels) is right.
-        bins: sums of `bin_confidences`; with several labels, "right" is whether each known label is 1.
-        kept: positions of the images whose scores are kept.
+        confidence: (N,) probability of the prediction; with several labels, the lowest of the C predictions.
+        label_confidence: (N,) probability of the label; with several labels, the lowest of the known labels.
+        loss: (N,) cross entropy; with several labels, the mean binary cross entropy of the known labels.
+        right: (N,) whether the prediction is right; with several labels, the predictions of all known labels.
+        bins: sums of `bin_confidences` over the images; with several labels, over the known labels, whose confidence is
+            the probability that the label is 1.
+        kept: positions, in the arrays above, of the images whose scores are kept.
         scores: (len(kept), C) logits up to a constant per image; with several labels, logits.
     """
 
@@ -76,7 +77,8 @@ class PredictionRecorder:
             indices: (N,) indices of the images in the dataset.
             scores: (N, C) logits.
             labels: (N,) or (N, 1) class indices, or (N, C) probabilities of the classes, of which the most probable
-                counts; with several labels, (N, C) or (N, rows, C) of 1, 0 and values below 0 (unknown).
+                counts; with several labels, (N, C) of 1, 0 and values below 0 (unknown), or (N, 2, C), whose first
+                row is used.
         """
         record = self._label_records if self.multi_label else self._class_records
         logits, columns, bins = record(scores.astype(np.float64), labels)

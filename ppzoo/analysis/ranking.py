@@ -26,16 +26,17 @@ def confidently_wrong(predictions: Predictions, count: int) -> np.ndarray:
 
 
 def coverage_curve(predictions: Predictions, points: int = COVERAGE_POINTS) -> list[dict[str, float]]:
-    """Return the accuracy of the predictions whose confidence is at least a threshold, for about `points` thresholds.
+    """Return the accuracy of the predictions whose confidence is at least a threshold, for up to `points` thresholds.
 
-    Each point has the threshold and "coverage", the fraction of the images that reach it. The coverage descends.
+    Each point has "threshold", "accuracy", and "coverage": the fraction of the images that reach the threshold. The
+    points are in the order of falling coverage.
     """
     order = np.argsort(-predictions.confidence, kind="stable")
     confidence = predictions.confidence[order]
     right = np.cumsum(predictions.right[order])
     total = len(order)
     requested = np.unique(np.ceil(np.arange(1, points + 1) * total / points).astype(np.int64))
-    # With equal confidences, all of them reach the threshold.
+    # Images of equal confidence reach the threshold together.
     counts = np.unique(np.searchsorted(-confidence, -confidence[requested - 1], side="right"))
     return [
         {

@@ -1,6 +1,6 @@
 """The only package that builds objects from configurations.
 
-Each function takes a configuration (`ppzoo.config.Config`) or a section of it; `build_transforms`, `build_loss`,
+A configuration is passed as `ppzoo.config.Config`, or as a section of it; `build_transforms`, `build_loss`,
 `build_metrics`, `build_lr_schedule`, `build_optimizer` and `build_postprocess` also take plain mappings and lists in
 PaddleClas's form.
 """

@@ -28,8 +28,8 @@ class Preparation:
     """Turns the bytes of an image file, or the pixels of a frame, into one or more inputs of the network.
 
     Attributes:
-        views: the transforms of each view: the resized, cropped and mirrored versions of an image in test-time
-            augmentation, or a single one without it.
+        views: the transforms of each view of an image: several sizes and crops with test-time augmentation (`predict`
+            of `BatchModel` adds the mirror images), a single view without it.
         takes_pixels: whether the engine normalizes the pixels, so that the last transform is not applied.
     """
 
@@ -56,9 +56,11 @@ class BatchModel:
         predict: predicts a batch of images. Its arguments are one stack of images per view, and the names of the images
             for error messages.
         topk: number of classes per prediction; 0 for several labels per image, where it differs between images.
-        class_names: the names of all classes, as far as they are known.
-        identity: a SHA-256 of everything that the predictions depend on.
-        title: the folder or file of the network, for messages.
+        class_names: the names of all classes; [] for an export without names. In a run, a class without a name is named
+            by its index.
+        identity: a SHA-256 of the weights (or the files of the export), the transforms, the postprocessing, `TTA`, the
+            class names and `top`.
+        title: the weights, architecture or export folder that the network is from, for messages.
     """
 
     prepare: Preparation
@@ -84,7 +86,7 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
     """Load the network of a configuration.
 
     Args:
-        image_count: number of images; for many of them the network is exported, since an export predicts faster.
+        image_count: number of images; on the CPU, the network is exported for many of them, since exports are faster.
         top: number of classes per prediction; by default that of `Infer.PostProcess`.
     """
     config = add_classes_of_run(config)
@@ -111,7 +113,11 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
 
 
 def batch_model_of_export(predictor: ExportPredictor, *, top: int | None = None) -> BatchModel:
-    """Return the network of an export, as opened by `ppzoo.Predictor`; `top` is as for `batch_model_of_config`."""
+    """Return the network of an export, as opened by `ppzoo.Predictor`.
+
+    Args:
+        top: number of classes per prediction; by default `TOPK` with the postprocessing `Topk`.
+    """
     exported, (name, options) = predictor.exported, predictor.postprocess
     names = exported.labels
     section = {**options, "name": name, **({"topk": TOPK} if name == deploy.Topk.__name__ else {})}
@@ -155,7 +161,7 @@ def _with_top(postprocess: Any, top: int | None) -> Any:
     """Return a postprocessing step with `top` classes per prediction; the given one if `top` is None.
 
     Raises:
-        ConfigError: `postprocess` is not `Topk`.
+        ConfigError: `top` is given, and the postprocessing is not `Topk`.
     """
     if top is None:
         return postprocess

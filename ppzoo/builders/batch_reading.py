@@ -51,7 +51,7 @@ class ImageReader(BatchReader):
 
 
 class FrameReader(BatchReader):
-    """Reads batches of frames in a single process; the keys of a request are numbers, which increase.
+    """Reads batches of frames in a single process; the keys of requests are frame numbers in ascending order.
 
     Frames after the end of the video are missing in the result.
     """
@@ -71,7 +71,7 @@ class FrameReader(BatchReader):
 class _Stack:
     """Collects the images of a batch, with all views of an image in one row.
 
-    In the resulting `Arrays`, `labels` are the shapes of the views, `indices` the positions and seconds.
+    In the resulting `Arrays`, `labels` has the shape of each view, and `indices` position and seconds of each image.
     """
 
     def __init__(self, count: int, empty: Allocate) -> None:
@@ -84,7 +84,7 @@ class _Stack:
         try:
             self._shapes = require_equal_shapes(self._shapes, views)
         except ConfigError as error:
-            raise DataError(error.line) from error  # workers send DataErrors to the parent process
+            raise DataError(error.line) from error  # the only errors that workers send to the parent process
         if self._images is None:
             self._images = self._empty((self._count, sum(view.size for view in views)), views[0].dtype)
         row, start = self._images[len(self._details)], 0
@@ -103,12 +103,12 @@ class _Stack:
 def predict_batches(
     model: BatchModel, reader: BatchReader, batches: Iterable[Sequence[Item]], workers: int
 ) -> Iterator[tuple[Sequence[Item], dict[int, Outcome]]]:
-    """Yield each batch, in order, with the outcome of its images by position.
+    """Yield each batch, in order, with the outcome of each of its images by position; frames after the end have none.
 
     Args:
-        reader: reads the batches, which are the keys of its requests.
+        reader: reads the images; the items of a batch are the keys of its request.
         batches: the batches; a few are requested in advance, so that the workers read while the network computes.
-        workers: number of processes.
+        workers: number of worker processes.
     """
     waiting: deque[Sequence[Item]] = deque()
 

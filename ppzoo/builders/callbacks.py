@@ -18,7 +18,7 @@ from ppzoo.metrics import ClassRecall, describe_weakest
 
 logger = logging.getLogger("ppzoo")
 
-MAX_NAMES_IN_CONFIG = 1000  # config.yaml has a maximum size; labels.txt has all names
+MAX_NAMES_IN_CONFIG = 1000  # a longer list is only in labels.txt, since config.yaml has a maximum size
 
 
 class WorkerEnd(Callback):
@@ -46,12 +46,13 @@ def build_callbacks(
     recall: ClassRecall | None = None,
     evaluation_data: data.Dataset | None = None,
 ) -> list[Callback]:
-    """Open the run's folder, write its configuration and labels, and build the callbacks of this process.
+    """Build the callbacks of this process; the first process also opens the run's folder and writes the run files.
 
     Args:
+        is_resumed: whether the run continues an earlier run in the same folder.
         record: accumulates what the loggers draw of an evaluation; None without loggers or evaluations.
         main_metric: the name of the metric that decides which epoch is the best.
-        recall: the recall of each class in the evaluations.
+        recall: counts the recall of each class in the evaluations; None for several labels per image.
         evaluation_data: the data of the evaluations; None without any.
     """
     run = config.Global
@@ -109,7 +110,11 @@ def build_finishing_callbacks(
     training_data: data.Dataset,
     evaluation_data: data.Dataset | None,
 ) -> list[Callback]:
-    """Build the callbacks that complete the files of a finished run; complete files are not written again."""
+    """Build the callbacks that complete the files of a finished run; complete files are not written again.
+
+    Args:
+        finished: the message, which is logged, that nothing is left to train.
+    """
     engine.open_run_dir(folder, resume=True)
     logger.info(finished)
     curves = report.Curves(folder, title=config.Arch.name)
@@ -128,7 +133,7 @@ def _build_checkpoint_savers(config: Config, state: engine.TrainState, folder: P
 
 
 def write_run_files(folder: Path, config: Config) -> None:
-    """Write what later commands need: the configuration, and the names of the classes."""
+    """Write what later commands need: the configuration, and the names of the classes if they are known."""
     names = config.Global.class_names
     texts = {RUN_CONFIG: dump(config.to_dict(max_class_names=MAX_NAMES_IN_CONFIG))}
     if names:

@@ -25,7 +25,7 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
     """Yield log level and text about skipped files and classes without images.
 
     Args:
-        key: the dataset in the configuration, for messages.
+        key: path of the dataset in the configuration, for messages.
     """
     skipped = getattr(images, "skipped", None)
     if skipped:
@@ -45,13 +45,13 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
 
 
 def list_class_names(images: data.Dataset, indices: Iterable[int]) -> list[str | int]:
-    """Return the names of classes of the network; the index of a class that has no name in the data."""
+    """Return the names of the classes with these indices; for a class without a name in the data, its index."""
     names: Sequence[str] = images.classes or ()
     return [names[index] if index < len(names) else index for index in indices]
 
 
 def _suggest_relabel(key: str, present: set[int]) -> str:
-    """Return '; ... set relabel to true' for labels that do not start at 0, else ""."""
+    """Return '; ... set relabel to true' if `present`, the labels in the data, does not start at 0, else ''."""
     if 0 in present:
         return ""
     return f"; labels are {min(present)} to {max(present)}: if they should start at 0, set {key}.relabel to true"
@@ -74,7 +74,7 @@ def require_two_classes(images: data.Dataset) -> None:
 
 
 def _suggest_subfolder(images: data.Dataset) -> str:
-    """Return '; if its folders ... are the classes, set image_root to ...' for a single class folder with folders."""
+    """Return '; if its folders ... are the classes, set image_root to ...' if the only class folder has folders."""
     if not (isinstance(images, data.ImageFolder) and len(images.classes) == 1):
         return ""
     root = os.path.join(images.image_root, images.classes[0])

@@ -57,7 +57,9 @@ def build_training_data(config: Config) -> TrainingData:
 
 
 def add_classes_of_data(config: Config) -> Config:
-    """Return the configuration with `Arch.class_num`; if unset, it is counted in the class names or the training data.
+    """Return the configuration with `Arch.class_num`.
+
+    If the key is unset, it becomes the number of `Global.class_names`, or else of classes in the training data.
 
     Raises:
         DataError: the training data cannot be read, or has too many classes.
@@ -124,7 +126,7 @@ def _read_run_config(file: Path) -> Config:
 
 
 def find_weights(config: Config) -> str | None:
-    """Return the path of the weights that a configuration uses; None for official weights and without weights."""
+    """Return the path or URL of the weights of a configuration; None for official weights and without weights."""
     source = config.Global.pretrained_model or config.Arch.deployed.pretrained
     return source if isinstance(source, str) else None
 
@@ -218,8 +220,14 @@ def _configured_labels(config: Config) -> list[str] | None:
 def read_class_labels(config: Config) -> dict[int, str]:
     """Return the class names by index: those of `Infer.PostProcess`, or else of `Global.class_names`, or else {}.
 
+    A `class_id_map_file` for another number of classes is ignored if `Global.class_names` is set. Without these names,
+    one of PaddleClas's own lists is ignored if it names more classes than the network has; a file that names fewer is
+    used.
+
     Raises:
-        ConfigError: not as many names as the network has classes, or the training's names in another order.
+        ConfigError: `label_list` does not have one name per class, the file names more classes than the network has,
+            or the names are those of the training in another order.
+        DataError: the file cannot be read.
     """
     section = config.Infer.PostProcess
     count = class_count(config.Arch)
@@ -240,7 +248,7 @@ def read_class_labels(config: Config) -> dict[int, str]:
     if of_run and (len(labels) != count or max(labels) >= count):
         logger.info("%s names %d classes, not %d: using the names of the training data", file, len(labels), count)
         return of_run
-    if max(labels) >= count and data.is_shipped_list(file):  # left in the copy of one of PaddleClas's configurations
+    if max(labels) >= count and data.is_shipped_list(file):  # as in a copy of PaddleClas's configurations
         logger.warning(
             "Infer.PostProcess.class_id_map_file: ignoring %s, which names %d classes, not %d", file, len(labels), count
         )
@@ -270,7 +278,7 @@ def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) 
     """Return `labels`.
 
     Raises:
-        ConfigError: one of them is the name of a class that has another index in the training.
+        ConfigError: a label is the name of a class that has another index in the training.
     """
     known = data.normalize_names(list(of_run.values()))
     for (index, name), plain in zip(labels.items(), data.normalize_names(list(labels.values())), strict=True):
@@ -295,7 +303,7 @@ def list_labels(config: Config) -> list[str]:
 
 
 def list_readable_labels(config: Config) -> list[str]:
-    """Return what `list_labels` does, for a description: names that cannot be read or do not fit become indices."""
+    """Return the same as `list_labels`, but indices instead of an error if names cannot be read or do not fit."""
     names = config.Global.class_names or _configured_labels(config) or ()
     return [*names, *map(str, range(len(names), class_count(config.Arch)))]
 

@@ -28,7 +28,7 @@ def balance_classes(config: Config, images: data.Dataset, class_num: int) -> Con
     """Return the configuration of a training, with numbers where a loss has `class_weights: balanced`.
 
     Raises:
-        ConfigError: the training images have no single labels.
+        ConfigError: the training images can have several labels each.
     """
     paths = _balanced_losses(config)
     if not paths:
@@ -50,8 +50,9 @@ def balance_classes(config: Config, images: data.Dataset, class_num: int) -> Con
 
 
 def balanced_weights(labels: np.ndarray, class_num: int) -> list[float]:
-    """Return the weights n / (k n_c) of n labels in k classes, n_c of them in class c; 0 for a class without labels.
+    """Return the weight n / (k n_c) of each class c: n labels, n_c of them in class c, k classes with labels.
 
+    The weight of a class without labels is 0; labels below 0 are not counted.
     These are scikit-learn's weights for `class_weight="balanced"`.
     """
     counts = np.bincount(labels[labels >= 0], minlength=class_num)
@@ -60,7 +61,7 @@ def balanced_weights(labels: np.ndarray, class_num: int) -> list[float]:
 
 
 def balance_as_trained(config: Config) -> Config:
-    """Return the configuration of an evaluation, with the numbers in the run's config.yaml instead of `balanced`.
+    """Return the configuration with the numbers in the run's config.yaml instead of `balanced` in `Loss.Eval`.
 
     Raises:
         ConfigError: there is no such file next to the weights, or it has no numbers for a loss.

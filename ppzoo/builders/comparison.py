@@ -33,10 +33,10 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     """Return what differs between runs, as JSON values.
 
     "runs" has the results of each run, "differences" the keys of the configurations whose values differ, and "tests"
-    the comparison of the first run with each other one on the same images.
+    the comparison of the first run with each of the others on the same images.
 
     Raises:
-        ConfigError: fewer than two runs, one of them twice, or a configuration that cannot be read.
+        ConfigError: fewer than two runs, a run twice, or a configuration that cannot be read or has invalid metrics.
     """
     if len(folders) < 2:
         raise ConfigError(f"compare: expected two runs or more, got {len(folders)}")
@@ -112,9 +112,9 @@ def main_metric(raw: Mapping[str, Any]) -> tuple[str, bool]:
 def best_entry(
     entries: Sequence[Mapping[str, Any]], main: str, higher_is_better: bool
 ) -> tuple[int, float, dict[str, float]] | None:
-    """Return the epoch with the best main metric, its value, and all metrics of these weights; None without any.
+    """Return the epoch with the best main metric, that value, and all metrics of the weights that reached it.
 
-    The averaged weights count, too; values that are not finite do not count.
+    The averaged weights count, too; values that are not finite do not count. None if there is no value.
     """
     found = None
     for entry in entries:
@@ -161,7 +161,7 @@ def _differ(first: Any, second: Any) -> bool:
 
 
 class MissingPredictions(DataError):
-    """A run without predictions that can be compared; `problem` is missing, old or damaged."""
+    """A run without predictions that can be compared; `problem` is "missing", "old" or "damaged"."""
 
     def __init__(self, folder: Path, problem: str) -> None:
         command = f"ppzoo report {quote(str(folder))}"
@@ -174,7 +174,7 @@ def _no_test(reason: Note) -> dict[str, Any]:
 
 
 def compare_predictions(first: Path, second: Path) -> dict[str, Any]:
-    """Return McNemar's exact test on the images in both reports; "problem" is the reason if there is none."""
+    """Return McNemar's exact test on the images in both reports; "problem" is why there is no test, or None."""
     try:
         one, other = read_predictions(first), read_predictions(second)
     except MissingPredictions as error:

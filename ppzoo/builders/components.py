@@ -112,7 +112,10 @@ def _describe_arguments(signature: inspect.Signature, arguments: Plain) -> str:
 
 
 def _relative_to_component(problem: str, name: str, signature: inspect.Signature) -> str:
-    """Return '.OPTION: PROBLEM' if the first word of a component's problem is one of its options, else 'PROBLEM'."""
+    """Return '.OPTION: PROBLEM' if a component's problem begins with one of its options, else 'PROBLEM'.
+
+    The component's name at the beginning of a problem is removed.
+    """
     own = problem.removeprefix(name)
     if own != problem and own.startswith((".", ": ")):
         return own.removeprefix(": ")
@@ -138,7 +141,7 @@ def build_loss(
 ) -> losses.CombinedLoss:
     """Build the weighted sum of losses such as `[{"CELoss": {"weight": 1.0, "epsilon": 0.1}}]`.
 
-    Called with (output, label), it returns each loss by its name, and their sum as "loss".
+    Called with (output, label), it returns each weighted loss by its name, and their sum as "loss".
 
     Args:
         key: path of the list in the configuration, for messages.

@@ -95,10 +95,10 @@ def build_sampler(
 
 
 def image_sizes(section: DatasetConfig, sampler: data.Sampler) -> list[int]:
-    """Return the sides of the images among which the sampler of the training data chooses; [] if it does not choose.
+    """Return the image sizes (sides in pixels) among which the training sampler chooses; [] if it does not choose.
 
     Raises:
-        ConfigError: no transform has a size that could be replaced, or the images are cached.
+        ConfigError: it chooses, but no transform has a size that could be replaced, or the images are cached.
     """
     sizes, key = list(getattr(sampler, "sizes", ())), "DataLoader.Train.dataset"
     if sizes and section.cache:
@@ -139,10 +139,10 @@ def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndar
 
 
 def read_first_batch(loader: Loader) -> Batch:
-    """Return the first few samples of a loader as a batch, read in this process.
+    """Return the first few samples of a loader's dataset as a batch, read in this process.
 
     Raises:
-        DataError: no image can be read.
+        DataError: no image can be read, or one of these images cannot be read and `on_error` is "raise".
     """
     first = copy.copy(loader)
     first.num_workers, first.bad, first.max_bad_fraction, first.pool = 0, {}, 1.0, list
@@ -154,10 +154,10 @@ def read_first_batch(loader: Loader) -> Batch:
 
 
 def verify_images(loader: Loader, processes: engine.ProcessGroup) -> None:
-    """Check that the evaluation images can be read.
+    """Check that the evaluation images can be read; in a large dataset, only that the files exist (`find_unreadable`).
 
     Raises:
-        DataError: some cannot, and `on_error` is "raise"; or more than `max_bad_fraction`.
+        DataError: with `on_error` "raise", an image cannot be read; with "skip", more than `max_bad_fraction` of them.
     """
     failures = processes.all_gather_lists(
         data.find_unreadable(loader.samples, part=processes.rank, parts=processes.size)

@@ -14,7 +14,7 @@ from ppzoo.errors import DataError
 
 
 def inspect_data(config: Config) -> Iterator[tuple[str, bool]]:
-    """Read each training and evaluation image once; yield findings, each with whether the data is usable."""
+    """Read each training and evaluation image once; yield findings as text, each with False for a mistake."""
     config = add_classes_of_data(config)
     class_num, names = class_count(config.Arch), find_training_names(config)
     found = []

@@ -45,13 +45,13 @@ STEPS_PER_EPOCH = 1000  # of a schedule that is built only to check its options
 
 
 def read_config(source: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task | None) -> Config:
-    """Return the configuration of a file, or of a mapping in its form, with overrides, checked for `task`.
+    """Return the configuration of a file, or of a mapping with the same keys, with overrides, checked for `task`.
 
     Args:
         task: None if it is not known yet: sections can then be missing, and files are not checked.
 
     Raises:
-        ConfigError: all mistakes, missing files included.
+        ConfigError: all mistakes of the first check that finds some: of keys and types, then of values, then of files.
     """
     config = _parse(source, overrides, task)
     problems = _find_problems(_build_parts(config))
@@ -79,7 +79,7 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     If the data exists, only the header of a table of labels, or the labels of the first shard, are read.
 
     Raises:
-        ConfigError: all mistakes; missing data is not one.
+        ConfigError: all mistakes in keys and types, or if there are none, all other mistakes. Data may be missing.
     """
     config = _parse(source, overrides, "train")
     problems = [*_find_problems(_build_parts(config)), *_find_problems(_build_network(config))]
@@ -170,7 +170,7 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
 
 
 def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
-    """Yield builders of everything but network and data, which check the values of options."""
+    """Yield builders of everything but network and data; building a part checks the values of its options."""
     yield partial(check_loggers, config.Global)
     if config.Optimizer is not None:
         yield _keyed("Optimizer", partial(build_recipe, config.Optimizer))
@@ -206,14 +206,17 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
 
 
 def _training_sizes(split: SplitConfig) -> list[int]:
-    """Build the sampler for a large dataset, and return the image sizes among which it chooses."""
+    """Build the sampler for a large dataset, and return the image sizes among which it chooses.
+
+    A sampler that needs the labels is not built, and [] is returned.
+    """
     if "labels" in inspect.signature(data.SAMPLERS[split.sampler.spec.name]).parameters:
         return []  # without the data, the labels are not known
     return image_sizes(split.dataset, build_sampler(split.sampler, MANY_IMAGES, np.zeros(0), seed=0, training=True))
 
 
 def _check_transform_label(section: DatasetConfig) -> None:
-    """Check that a transform sets the label, unless the transforms cannot be built."""
+    """Check that a transform sets the label if the dataset needs that; not if the transforms cannot be built."""
     try:
         transforms = build_transforms(section.transforms).transforms
     except ConfigError:

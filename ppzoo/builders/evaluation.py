@@ -35,7 +35,8 @@ class Evaluation(NamedTuple):
     """A function that evaluates a network, the name of its main metric, and whether a higher value is better.
 
     Attributes:
-        run: takes any number of functions that receive each batch and the network's output for it; returns the metrics.
+        run: returns the metrics; its arguments are observers that receive each batch and the network's output for it.
+        main: "loss" without metrics.
         loader: reads the evaluated samples.
     """
 
@@ -51,10 +52,10 @@ class Evaluation(NamedTuple):
 
 
 class RunEvaluation(NamedTuple):
-    """The evaluation of trained weights; `config` has the names of their classes.
+    """The evaluation of trained weights; `config` has the names of their classes, if these are known.
 
     Attributes:
-        head_input: receives the features of each batch, if requested.
+        head_input: receives the features of each batch; None unless they were requested.
     """
 
     config: Config
@@ -64,7 +65,7 @@ class RunEvaluation(NamedTuple):
     head_input: HeadInput | None
 
     def run(self, *observers: engine.EvaluationObserver) -> dict[str, float]:
-        """Return the metrics; with test-time augmentation, also its metrics, whose names end in `_tta`.
+        """Return the metrics; with test-time augmentation, also a second set of metrics whose names end in `_tta`.
 
         Args:
             observers: receive each batch and the network's output for it, without test-time augmentation.
@@ -81,7 +82,7 @@ class RunEvaluation(NamedTuple):
 def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> dict[str, float]:
     """Return the metrics of the trained network on the data of `DataLoader.Eval`, which is split among `processes`.
 
-    With test-time augmentation, its metrics are added under names that end in `_tta`.
+    With test-time augmentation, a second set of metrics is added, whose names end in `_tta`.
     """
     return build_run_evaluation(config, processes).run()
 
@@ -113,7 +114,7 @@ def build_evaluation(
     """Build the evaluation of `network` on the data of `DataLoader.Eval`, and try it on a few images.
 
     Args:
-        verify: check first that all images can be read.
+        verify: also check that the images can be read, see `verify_images`.
         recall: counts the recall of each class.
         observers: receive each batch and the network's output for it.
     """

@@ -42,7 +42,7 @@ class Explanation:
     Attributes:
         label: name of the explained class.
         score: its probability.
-        picture: the photo, or the network's input before normalization, and the same with the overlay next to it;
+        picture: the photo, or the network's input before normalization, and to its right the same with the overlay;
             H x W x 3 uint8.
     """
 
@@ -175,7 +175,7 @@ def embed_images(
 def rank_similar(
     files: Sequence[Path], features: np.ndarray, query_file: Path, query: np.ndarray, count: int
 ) -> list[tuple[Path, float]]:
-    """Return the `count` files most similar to the image `query_file`, without itself, and their cosine similarities.
+    """Return up to `count` files most similar to the image `query_file`, without that file, and cosine similarities.
 
     Args:
         features: of the files, N x D.
@@ -200,8 +200,8 @@ class InputReader:
     """Reads photos through `Infer.transforms`, and checks that the network, which it loads, can take them.
 
     Args:
-        export: the export that the network is rebuilt from, and whose outputs its outputs are compared with; None for a
-            run.
+        export: the export from which the network is rebuilt; the outputs of both are compared for the first image. None
+            for a run.
     """
 
     def __init__(self, config: Config, photos: data.Dataset, export: deploy.ExportedModel | None) -> None:
@@ -218,7 +218,8 @@ class InputReader:
 
         Raises:
             DataError: the file cannot be read or is not an image.
-            ConfigError: the network cannot take it, or it has another shape than the images before it.
+            ConfigError: the network cannot take it, it has another shape than the images before it, or the outputs of
+                the rebuilt network are not those of the export.
         """
         sample = self.samples.read((0, index))
         image = sample.image if sample.normalized else self.samples.normalize(sample.image[None])[0]

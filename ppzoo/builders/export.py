@@ -51,7 +51,7 @@ class Exported(NamedTuple):
 
     Attributes:
         checks: the comparison of each format with the network.
-        source: where the images of the comparison are from.
+        source: where the images of the comparison are from: "the evaluation data" or "random numbers".
         settings: the content of `inference.yml`.
         triton: the model repository for Triton, if one was written.
     """
@@ -64,19 +64,19 @@ class Exported(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """The max. absolute difference from the network, of all formats."""
+        """The max. absolute difference of the probabilities from the network's, of all formats."""
         return max(check.difference for check in self.checks)
 
 
 def export_model(config: Config, request: ExportRequest | None = None) -> Exported:
-    """Export the trained network and check it on images of the evaluation data.
+    """Export the trained network and check it on images of the evaluation data, or on random numbers without them.
 
     Raises:
-        ConfigError: the transforms do not produce images of `Global.image_shape`, `Global.save_inference_dir` is a file
-            or the folder of a run, a package is not installed, the network cannot be converted, or the accuracy in a
-            lower precision drops too much.
+        ConfigError: no weights are set, the transforms do not produce images of `Global.image_shape`,
+            `Global.save_inference_dir` is a file or the folder of a run, a package is not installed, the network cannot
+            be converted, or the accuracy in a lower precision drops too much.
         DataError: an image of the evaluation or calibration data of a lower precision cannot be read.
-        WeightsError: there are no weights of the network, or they do not fit.
+        WeightsError: the weights do not exist, or do not fit the network.
         TrainingError: a format's outputs differ from the network's, or are not finite.
         OutputError: the folder cannot be written.
     """
@@ -162,7 +162,7 @@ def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def require_export(exported: deploy.ExportedModel) -> None:
-    """Check that the transforms and the postprocessing in an export's `inference.yml` exist.
+    """Check the transforms and the postprocessing, and their options, in an export's `inference.yml`.
 
     Raises:
         ConfigError: all mistakes.

@@ -44,6 +44,7 @@ def lower_precision(
     Raises:
         ConfigError: the network predicts several labels per image, there is no evaluation data, or the
             processor does not have that precision.
+        DataError: the evaluation or calibration data cannot be read.
     """
     config = evaluation.config
     if config.Global.use_multilabel:

@@ -16,7 +16,7 @@ from ppzoo.errors import ConfigError
 
 
 class ExportExplainer:
-    """Draws Grad-CAM overlays of images with the network of an export; only one thread can use it.
+    """Draws Grad-CAM overlays of images with the network of an export; one thread at a time can use it.
 
     The network is rebuilt for the first image, in float32 and on the CPU.
 

@@ -27,7 +27,7 @@ def find_normalization(config: Config) -> deploy.Normalization:
     """Return the normalization of `Infer.transforms`, which an export can include.
 
     Raises:
-        ConfigError: the transforms do not end with it.
+        ConfigError: the transforms do not end with it and `ToCHWImage`, or it does not get uint8 images.
     """
     transforms = build_transforms(config.Infer.transforms or ())
     if transforms.last is None or not transforms.leaves_pixels:
@@ -53,7 +53,7 @@ class EvaluationData:
 def read_check_images(
     evaluation: EvaluationData, normalization: deploy.Normalization | None
 ) -> deploy.CheckImages | None:
-    """Return images of the evaluation data after `Infer.transforms`; if there are none, log why and return None.
+    """Return images of the evaluation data after `Infer.transforms`; if none can be read, log why and return None.
 
     Args:
         normalization: see `find_normalization`; with it, the result also has the images before the normalization.
@@ -78,6 +78,7 @@ def stack_images(
 
     Args:
         sources: for each image, its name for messages and the function that reads it.
+        name: the source of all images, see `CheckImages.source`.
 
     Raises:
         DataError: an image cannot be read; the message names it.
@@ -98,7 +99,7 @@ def stack_images(
 
 
 def spread(length: int, count: int) -> list[int]:
-    """Return at most `count` indices, evenly spread."""
+    """Return at most `count` indices from 0 to `length` - 1, evenly spread."""
     return np.unique(np.linspace(0, length - 1, count).astype(int)).tolist()
 
 

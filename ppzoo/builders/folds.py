@@ -64,7 +64,7 @@ def choose_folds(folds: data.FoldsFolder, text: str) -> list[int]:
 
 
 def read_folds_config(source: str, folds: data.FoldsFolder, overrides: Sequence[str]) -> Config:
-    """Return a configuration whose data is replaced by the lists of the first fold, changed by `overrides`.
+    """Return a configuration with `overrides`, in which the lists of the first fold then replace the data.
 
     The data that the configuration names itself does not need to exist.
 
@@ -88,13 +88,15 @@ def read_folds_config(source: str, folds: data.FoldsFolder, overrides: Sequence[
 
 
 def require_evaluation(config: Config) -> None:
-    """Check that training evaluates each fold as one class per image.
+    """Check that the configuration evaluates during training and is for images with one class each.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not, or is for several labels per image.
     """
     if config.Global.use_multilabel:
-        raise ConfigError("Global.use_multilabel: expected False with --fold, whose images have one class, got True")
+        raise ConfigError(
+            "Global.use_multilabel: expected False with --fold, since its lists have one class per image, got True"
+        )
     if not config.Global.eval_during_train:
         raise ConfigError("Global.eval_during_train: expected True with --fold, got False")
 
@@ -140,7 +142,7 @@ def require_same_lists(config: Config, folds: data.FoldsFolder, number: int) -> 
 
 
 def record_start(config: Config, folds: data.FoldsFolder, number: int, was_finished: bool) -> None:
-    """Write the digest of a fold's lists next to its run, and remove the result of earlier runs of all folds.
+    """Write the digest of a fold's lists next to its run, and remove the result file of earlier runs of all folds.
 
     Args:
         was_finished: whether nothing is left to train; nothing changes then.
@@ -193,7 +195,7 @@ def result_of_fold(number: int, folder: Path, summary: Summary | None) -> FoldRe
 
 
 def write_result(config: Config, results: Sequence[FoldResult]) -> dict[str, Any]:
-    """Write `folds.json` into the output folder: the best main metric of each fold, their mean and spread; return it.
+    """Write `folds.json`: the best main metric of each fold, their mean and standard deviation; return its content.
 
     Args:
         config: the configuration of all folds.

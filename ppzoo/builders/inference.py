@@ -57,7 +57,7 @@ class InferenceNetwork:
 
     Args:
         config: with the names of the classes.
-        image_count: number of images; for many of them the network is exported, since an export predicts faster.
+        image_count: number of images; on the CPU, the network is exported for many of them, since exports are faster.
 
     Attributes:
         preprocess: the transforms of each view of an image.
@@ -149,13 +149,15 @@ def choose_postprocess(config: Config) -> PostProcessConfig:
 
 
 def find_images(source: str | Sequence[str] | None, *, key: str = "Infer.infer_imgs") -> list[Path]:
-    """Return the image files of a path, a folder, a pattern or a list of them, sorted.
+    """Return the files of a path, a folder or a pattern, or of a list of these.
+
+    The image files of a folder, at any depth, and the files of a pattern are sorted; a list keeps its order.
 
     Args:
-        key: the key or argument that names them, for messages.
+        key: the key or argument whose value is `source`, for messages.
 
     Raises:
-        DataError: there are none.
+        DataError: there is no file of a path, folder or pattern.
     """
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:

@@ -24,8 +24,9 @@ from ppzoo.report.loggers import (
     check_logger_names,
 )
 
-MAX_SHOWN_NAMES = 1000  # of classes in the text of the configuration
-GLOBAL_KEYS = ("epochs", "seed", "update_freq", "iter_per_epoch", "pretrained_model")  # that are hyper-parameters
+MAX_SHOWN_NAMES = 1000  # a longer list of class names is omitted from the text of the configuration
+# Keys of `Global` that are logged as hyper-parameters.
+GLOBAL_KEYS = ("epochs", "seed", "update_freq", "iter_per_epoch", "pretrained_model")
 
 
 def logger_names(run: GlobalConfig) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def check_loggers(run: GlobalConfig) -> None:
 def build_evaluation_record(config: Config) -> EvaluationRecord | None:
     """Build the record of evaluations that the loggers draw pictures from; None without loggers or evaluation.
 
-    Every process needs one, since the evaluator merges the records of all processes.
+    Every process needs a record, since the evaluator merges the records of all processes.
     """
     if not logger_names(config.Global) or config.DataLoader.Eval is None or not config.Global.eval_during_train:
         return None

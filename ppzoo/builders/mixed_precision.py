@@ -12,7 +12,10 @@ from ppzoo.layers import Classifier
 def build_mixed_precision(
     config: Config, network: Classifier, loader: Loader, processes: engine.ProcessGroup
 ) -> engine.MixedPrecision:
-    """Build what `AMP` describes, for the device in use; at level O2 evaluation uses half precision, too."""
+    """Build what `AMP` describes, for the device in use.
+
+    On a GPU, level O2 or `use_fp16_test` applies half precision to evaluation, too.
+    """
     section = config.AMP
     if section is None or not section.use_amp:
         return engine.MixedPrecision()

@@ -46,7 +46,7 @@ def describe_for_card(
 
 
 def read_counts_of(recall: ClassRecall | None, *, has_average: bool) -> ReadCounts:
-    """Return the function that returns recall and confusion of the last evaluation for the model card.
+    """Return the function that returns recall and confusion of the last evaluation, both None if there was none.
 
     Args:
         has_average: whether the averaged weights are evaluated after the weights themselves.
@@ -62,9 +62,9 @@ def read_counts_of(recall: ClassRecall | None, *, has_average: bool) -> ReadCoun
 
 
 def copy_model_card(config: Config, folder: Path) -> None:
-    """Copy the card in the folder of the weights into an export; without one, remove that of an earlier export.
+    """Copy the model card in the folder of the weights into an export.
 
-    A card of more than `MAX_BYTES` is not copied.
+    If the folder has no card, or one of more than `MAX_BYTES`, the card of an earlier export is removed.
 
     Raises:
         OSError: the folder cannot be written.
@@ -80,7 +80,7 @@ def copy_model_card(config: Config, folder: Path) -> None:
 
 
 def _deployed(network: Classifier) -> paddle.nn.Layer:
-    """Return the network that is used after training; it is one of several networks in a distillation."""
+    """Return the network that is used after training: of a distillation, the deployed network."""
     if isinstance(network, DistillationModel):
         return dict(network.named_children())[network.inference_arch]
     return network
@@ -131,8 +131,8 @@ def _limits(training: data.Dataset, evaluation: data.Dataset | None) -> list[str
         first = f"The metrics are those of {len(evaluation)} images, which also selected the best epoch."
     sentences = [
         first,
-        "Not evaluated: images of other sources, cameras or preprocessing, and images of none of the classes. For"
-        " those, too, the network predicts one of its classes, often with a high score.",
+        "Not evaluated: images of other sources, cameras or preprocessing, and images of none of the classes. Their"
+        " predictions can be wrong and nevertheless have a high score.",
         "The scores were not calibrated; `ppzoo report` shows how they relate to the accuracy.",
     ]
     labels = np.asarray(training.labels)

@@ -113,8 +113,8 @@ def build_model(
     """Build a network of `Arch`, with its pretrained weights unless `pretrained` is False.
 
     Args:
-        new_head: do not load the classifier head.
-        key: the key that names the pretrained weights, for messages.
+        new_head: do not load the classifier head; ignored for a distillation.
+        key: the key that names the pretrained weights, for messages; ignored for a distillation.
     """
     if isinstance(arch, DistillationConfig):
         return _build_distillation(arch, pretrained)
@@ -131,7 +131,7 @@ def score_selector(name: str | None) -> Callable[[Any], Any]:
     """Return the function that selects class scores, N x C, from the output of an evaluation.
 
     Args:
-        name: name of the deployed network if the output is that of several networks; see `ArchConfig.deployed_name`.
+        name: name of the deployed network in the outputs of a distillation, else None; see `ArchConfig.deployed_name`.
     """
 
     def select(output: Any) -> Any:

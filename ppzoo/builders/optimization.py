@@ -25,7 +25,7 @@ def build_lr_schedule(
     """Build the learning-rate schedule of `Optimizer.lr`, to be stepped once per training step.
 
     Args:
-        total_batch: images per step over all processes; `reference_batch` scales the rates to it.
+        total_batch: images per step over all processes; with `reference_batch`, the rates are scaled to this number.
         key: path of the section in the configuration, for messages.
     """
     section = parse_component(LrConfig, "lr", cfg, components("lr"))
@@ -81,7 +81,7 @@ def build_optimizer(
 ) -> tuple[paddle.optimizer.Optimizer, optim.Schedule]:
     """Build the optimizer of the section `Optimizer` for a model's parameters, and its schedule.
 
-    The arguments are those of `build_lr_schedule`.
+    The keyword arguments are those of `build_lr_schedule`.
     """
     section = parse_component(OptimizerConfig, "optimizer", cfg, components("lr", "optimizer", "regularizer"))
     schedule = build_lr_schedule(section.lr, epochs=epochs, steps_per_epoch=steps_per_epoch, total_batch=total_batch)

@@ -45,9 +45,9 @@ class Photos(NamedTuple):
 
     Attributes:
         eval: None where the data has no validation part.
-        images: number of training images.
+        images: number of training images; without a validation part, the number after the split.
         class_num: number of classes.
-        short_side: median length of the images' short sides, in pixels; None if it is unknown.
+        short_side: median length of the short sides of some images, in pixels; None if it is unknown.
     """
 
     train: ComponentSpec
@@ -102,8 +102,8 @@ def _median_short_side(dataset: data.ImageFolder | data.ImageNetDataset) -> int 
 
 
 def _lists(root: Path, train_list: Path) -> tuple[ComponentSpec, ComponentSpec | None]:
-    """Return the datasets of a list file and of the evaluation list next to `train_list.txt`."""
-    folds = root.parent  # of `ppzoo data split --folds`, if `root` is a fold: its paths are relative to another folder
+    """Return the dataset of a list file; if that is `train_list.txt`, also that of an evaluation list in its folder."""
+    folds = root.parent  # if `root` is a fold of `ppzoo data split --folds`, whose paths are relative to `image_root`
     is_fold = data.FOLD.fullmatch(root.name) and os.path.isfile(folds / data.DESCRIPTION)
     image_root = data.read_folds(folds).image_root if is_fold else str(root)
     train = _list_dataset(image_root, train_list)
@@ -112,7 +112,7 @@ def _lists(root: Path, train_list: Path) -> tuple[ComponentSpec, ComponentSpec |
 
 
 def _folders(root: Path) -> tuple[ComponentSpec, ComponentSpec | None]:
-    """Return the datasets of a folder of class folders, or of one with train and val folders of that kind."""
+    """Return the dataset of a folder of class folders, or those of its train and val folders if it has both."""
     folders = {entry.name.lower(): entry for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."}
     train = next((folders[name] for name in TRAIN_FOLDERS if name in folders), None)
     evaluation = next((folders[name] for name in EVAL_FOLDERS if name in folders), None)

@@ -35,7 +35,7 @@ class TableTask:
 
     Attributes:
         source: a folder of images, or a video.
-        every: every N-th frame of a video is predicted; this is N.
+        every: of a video, the frames 0, `every`, 2 `every`, ... are predicted.
         sort_into: the folder of the class folders; None if images are not sorted.
     """
 
@@ -48,7 +48,7 @@ class TableTask:
 
 
 def count_source(source: Path | VideoSource) -> int | None:
-    """Return the number of images of a folder or of frames of a video; None if it is unknown.
+    """Return the number of images of a folder, or of frames according to the header of a video; None if unknown.
 
     Raises:
         DataError: a folder cannot be read or has no images, or the video cannot be opened.
@@ -65,11 +65,11 @@ def count_source(source: Path | VideoSource) -> int | None:
 
 
 def open_table(model: BatchModel, task: TableTask) -> TableSession:
-    """Open the table of a task, which may be resumed.
+    """Open the table of a task; a table that an interrupted task has begun is resumed.
 
     Raises:
-        ConfigError: it belongs to another task or is complete, or --sort-into is not possible.
-        OutputError: it cannot be written.
+        ConfigError: the table belongs to another task or is complete, or --sort-into is not possible.
+        OutputError: the table cannot be written.
     """
     if task.sort_into is not None and not model.topk:
         raise ConfigError(
@@ -139,7 +139,7 @@ def _predict_images(
 def _sort(
     sorter: ClassFolders, file: str, relative_path: str, prediction: Prediction | DataError
 ) -> Prediction | DataError:
-    """Copy or link an image to the folder of its class; return the prediction, or why that is not possible."""
+    """Copy or link an image to the folder of its class; return the prediction, or the error if that fails."""
     if isinstance(prediction, DataError):
         return prediction
     try:

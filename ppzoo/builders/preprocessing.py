@@ -139,7 +139,7 @@ def warn_of_preprocessing(config: Config) -> None:
 
 
 def find_preprocessing_difference(config: Config) -> str | None:
-    """Return what `warn_of_preprocessing` logs; None if there is no difference, or only one of the two lists."""
+    """Return what `warn_of_preprocessing` logs; None if there is no difference, or if a list is missing or empty."""
     split = config.DataLoader.Eval
     evaluation, inference = split.dataset.transforms if split else (), config.Infer.transforms
     if not evaluation or not inference:
@@ -158,7 +158,8 @@ def _apply_steps(ops: Sequence[ComponentSpec], decodings: Sequence[ComponentSpec
     """Return the steps of a list without transpositions, and without decoding if only one of the two lists decodes.
 
     Args:
-        decodings: the decoding of the other list is applied if this list has none.
+        decodings: the `DecodeImage` of each list that begins with it. If this list does not, that of the other list is
+            applied first.
     """
     has_decoding = bool(ops) and ops[0].name == "DecodeImage"
     images: list[Any] = list(make_trial_images())
@@ -208,7 +209,10 @@ def _describe_difference(one: Step | None, other: Step | None, count: int, other
 
 
 def _describe_step(step: Step | None, other: Step | None) -> str:
-    """Return a step with the options in which it differs from another of its name, or with all that are given."""
+    """Return a step as text with its given options; if `other` has the same name, only those options that differ.
+
+    If no option differs, all given options are shown.
+    """
     if step is None:
         return "no further step"
     options = dict(step.spec.options)

@@ -42,7 +42,7 @@ class ReadingTimes(NamedTuple):
 
 
 class TrainingProfile(NamedTuple):
-    """The profile of some steps, and of reading; `device` is the device that computed."""
+    """The profile of training steps and of reading images; `device` is the device that computed the steps."""
 
     steps: engine.Profile
     reading: ReadingTimes
@@ -145,7 +145,7 @@ def _time_transforms(
 
 
 def _name(transform: object) -> str:
-    """Return the name of a transform in configurations, or the names of those that it replaces."""
+    """Return the name of a transform in configurations; of two transforms that were fused into one, both names."""
     if isinstance(transform, ResizedCrop):
         return f"{_name(transform.resize)} + {_name(transform.crop)}"
     if isinstance(transform, ReducedDecode):

@@ -67,7 +67,7 @@ def rebuild_network(config: Config, exported: deploy.ExportedModel) -> Classifie
     """Return the network of an export, whose configuration is that of `config_of_export`.
 
     Raises:
-        ConfigError: the weights are those of a network with other options.
+        ConfigError: the export does not have the format "paddle", or its weights do not fit the network.
     """
     engine.select_device(config.Global.device)
     native.set_mode(config.Global.native)
@@ -100,7 +100,7 @@ def require_output_of_export(
 ) -> None:
     """Check that the network's probabilities for images, N x C x H x W, are those of the export.
 
-    Options that change no weight's shape, such as strides, are not detected otherwise.
+    Wrong options that change no weight's shape, such as strides, are only detected by this check.
 
     Raises:
         ConfigError: they differ.

@@ -40,10 +40,10 @@ logger = logging.getLogger("ppzoo")
 BASE = FOLDER / BASES / "photos.yaml"  # not by its name, which a file of the user can have, too
 REFERENCE_BATCH = 64  # images per step for which the learning rates below are meant
 MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
-BATCH_SIZES = (8, 64)
+BATCH_SIZES = (8, 64)  # the smallest and the largest
 IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
 RGB = 3  # channels
-CROP_RATIO = 0.875  # of the resized image's short side, for architectures without official weights
+CROP_RATIO = 0.875  # crop / short side of the resized image, unless both sizes are those of official weights
 
 
 class _Sizes(NamedTuple):
@@ -55,7 +55,7 @@ class _Sizes(NamedTuple):
 
 
 class _Schedule(NamedTuple):
-    """How long to train and how fast: for `steps`, within the limits of `epochs`."""
+    """How long to train and how fast: for about `steps` steps, but within the lowest and highest number of `epochs`."""
 
     steps: int
     epochs: tuple[int, int]
@@ -107,13 +107,13 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
 
 
 def _requested_size(config: Config, overrides: Sequence[str]) -> int | None:
-    """Return the image size if an override sets it."""
+    """Return the image size if an override sets it, else None."""
     is_set = any(override.startswith("Global.image_shape") for override in overrides)
     return config.Global.image_shape[1] if is_set else None
 
 
 def _requested_channels(recipe: Config, overrides: Sequence[str]) -> int | None:
-    """Return the channels of the images if an override sets another number than the architecture's."""
+    """Return the channels of the images if an override sets another number than the architecture's, else None."""
     raw = configuration.apply_overrides(recipe.to_dict(), overrides, components())
     section = raw.get("Arch")
     channels = section.get("in_channels") if isinstance(section, Mapping) else None
@@ -264,7 +264,10 @@ def _batch_size(images: int) -> int:
 
 
 def _fitting_size(arch: str, network: paddle.nn.Layer, short_side: int, usual_size: int) -> int:
-    """Return the smallest image size that is not below `short_side` and that the network can take."""
+    """Return the smallest of `IMAGE_SIZES` that is not below `short_side`.
+
+    If no such size is below `usual_size`, or the network cannot take images of that size, return `usual_size`.
+    """
     for size in IMAGE_SIZES:
         if short_side <= size < usual_size:
             try:
@@ -280,7 +283,7 @@ def _has_batch_norm(network: paddle.nn.Layer) -> bool:
 
 
 def _has_official_weights(arch: str) -> bool:
-    """Return whether the official weights are in the cache or can be fetched, and log the result."""
+    """Fetch the official weights if they are not in the cache; log and return whether they are available."""
     official = models.MODELS[arch].weights
     try:
         if official is None:

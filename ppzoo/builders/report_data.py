@@ -16,10 +16,10 @@ from ppzoo.progress import track
 from ppzoo.report import Note, make_note
 
 MAX_MEASURED = 1000  # images whose size is read
-MAX_SIZES = 50
-MAX_COMPARED = 200_000  # training and evaluation images that are searched for duplicates
-MAX_COMPARED_BYTES = 1 << 29
-MAX_DUPLICATES = 100
+MAX_SIZES = 50  # sizes in the report
+MAX_COMPARED = 200_000  # with more training and evaluation images, duplicates are not searched
+MAX_COMPARED_BYTES = 1 << 29  # if more bytes would have to be read, duplicates are not searched
+MAX_DUPLICATES = 100  # pairs in the report
 
 
 def describe_report_data(evaluated: EvaluatedNetwork, notes: list[Note]) -> dict[str, Any]:

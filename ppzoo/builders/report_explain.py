@@ -114,7 +114,7 @@ def build_map(
 
 
 def _scale_to_unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Return the vectors, N x D, with length 1. Otherwise the longest ones, often of one class, would fill the map."""
+    """Scale vectors, N x D, to length 1. Unscaled, the longest vectors, often of one class, would fill the map."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 

@@ -30,7 +30,7 @@ from ppzoo.progress import track
 from ppzoo.report import Note, make_note
 
 EXPORT_BATCH = 32
-FIXES_OF_EXPORTS = {  # exports have no such keys
+FIXES_OF_EXPORTS = {  # for `errors_with_fixes`; an export has no such keys
     r"; set `on_error.*CONFIG`": "",
     r"correct dataset\.image_root": "correct its path in the list",
 }

@@ -27,7 +27,7 @@ STATISTICS = ("._mean", "._variance")  # running statistics, which are no parame
 
 
 def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
-    """Return the entries of `history.jsonl`; None if there are none; add a note if it is unreadable or damaged."""
+    """Return the entries of `history.jsonl`; None if there are none; add a note if it is missing or damaged."""
     path = folder / RUN_HISTORY
     try:
         entries = report.read_history(path)
@@ -96,7 +96,7 @@ def measure_speed(evaluated: EvaluatedNetwork) -> dict[str, Any]:
 
 
 def _seconds_per_call(evaluated: EvaluatedNetwork, images: np.ndarray) -> float:
-    """Return the median time of a prediction; the first one is not measured."""
+    """Return the median time of a prediction in seconds; the first prediction is not measured."""
     evaluated.predict(images)
     times: list[float] = []
     while sum(times) < SPEED_SECONDS:

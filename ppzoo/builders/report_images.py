@@ -79,8 +79,8 @@ def decode_small(source: bytes | np.ndarray, side: int) -> np.ndarray:
     """Return the pixels of an image; those of a large JPEG are decoded at a smaller size.
 
     Args:
-        side: number of pixels that the longer side needs. Of 1/8, 1/4, 1/2 and all of its size, a JPEG is decoded at
-            the smallest whose longer side has that many.
+        side: number of pixels that the longer side needs. A JPEG is decoded at the smallest of 1/8, 1/4 and 1/2 of
+            its size at which the longer side has at least so many, or else at its full size.
 
     Raises:
         DataError: as `DecodeImage` does.
@@ -94,7 +94,7 @@ def decode_small(source: bytes | np.ndarray, side: int) -> np.ndarray:
 
 
 def encode_jpeg(pixels: np.ndarray) -> str:
-    """Return H x W x C uint8 pixels (gray or RGB) as a data URL with a JPEG of at most `THUMBNAIL_SIDE` pixels."""
+    """Return H x W x C uint8 pixels (gray or RGB) as a JPEG in a data URL, with sides of at most `THUMBNAIL_SIDE`."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3])
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     buffer = io.BytesIO()

@@ -41,7 +41,7 @@ class EvaluatedNetwork:
 
     Attributes:
         source: the folder of the run or of the export.
-        title: name of the architecture.
+        title: name of the architecture; of an export that does not name it, name of its folder.
         classes: names of the classes, in the order of their indices.
         samples: the evaluated samples.
         metrics: as `ppzoo eval` prints them; `main` is the name of the main metric, None if there is no metric.
@@ -54,7 +54,7 @@ class EvaluatedNetwork:
         first_input: the network's input for the first evaluated image, C x H x W float32.
         features: index in the dataset -> feature vector, for the random images that the report draws as points of its
             map of images; None if the evaluation does not compute features.
-        notes: one for each fact that is unknown, and why.
+        notes: sentences of the report about values that are unknown, or that come from a part of the data.
         lost: the positions of the evaluated images that could not be read again.
     """
 
@@ -78,7 +78,7 @@ class EvaluatedNetwork:
     lost: set[int] = field(default_factory=set)
 
     def read_inputs(self, positions: Iterable[int]) -> Iterator[EvaluatedImage]:
-        """Yield the network's inputs for evaluated images; those that cannot be read any more go into `lost`."""
+        """Yield the network's inputs for evaluated images; the positions of unreadable images are added to `lost`."""
         for position in positions:
             try:
                 sample = self.samples.read((0, int(self.predictions.indices[position])))
@@ -137,8 +137,8 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
     `MultiLabelDataset` is possible.
 
     Raises:
-        ConfigError: there is no such path; an image, or a tar file instead of its folder; or several labels per image,
-            and no list file.
+        ConfigError: the path does not exist, or is that of an image or an archive; or a network with several labels per
+            image, but no list file.
     """
     is_list = os.path.isfile(images)
     if not os.path.exists(images):
@@ -161,7 +161,7 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
     if is_list:
         lists = "MultiLabelDataset" if multi_label else "ImageNetDataset"
         return ComponentSpec(lists, {"image_root": os.path.dirname(images) or ".", "cls_label_path": images})
-    return ComponentSpec("TarShards" if _has_only_archives(images) else "ImageFolder", {"image_root": images})
+    return ComponentSpec("TarShards" if _is_shard_folder(images) else "ImageFolder", {"image_root": images})
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def errors_of_data(images: str | None) -> Iterator[None]:
         raise type(error)(*(re.sub(DATASET_KEYS, "--data: ", problem) for problem in problems)) from error
 
 
-def _has_only_archives(folder: str) -> bool:
+def _is_shard_folder(folder: str) -> bool:
     """Return whether a folder has .tar files and no subfolders."""
     try:
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
@@ -283,6 +283,7 @@ def evaluation_notes(predictions: Predictions, images: int, config: Config | Non
 
     Args:
         images: number of images of the evaluation data.
+        config: the configuration of a run; None for an export.
     """
     notes = []
     if len(predictions) < images:

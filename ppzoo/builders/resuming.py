@@ -15,7 +15,8 @@ from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import local_path, output_folder
 
 ROLLBACK_FACTOR = 0.5  # on the learning rate, for each rollback
-NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")  # paths; the class names are part of the identity
+# Keys of `Global`: paths, and the class names, which a checkpoint contains as part of `identify_run`.
+NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")
 
 
 def output_dir(config: Config) -> Path:
@@ -36,11 +37,12 @@ def find_checkpoint(folder: Path, requested: str | None, key: str) -> Path | Non
     """Return the prefix of the requested checkpoint; for "auto", the newest complete one in `folder`, if any.
 
     Args:
-        key: the option or key that names it, for messages.
+        key: the option or key whose value is `requested`, for messages.
 
     Raises:
-        ConfigError: the requested one is a URL or a folder such as ".".
-        CheckpointError: a file of the requested one is missing, or has another size.
+        ConfigError: `requested` is a URL or a folder such as ".".
+        CheckpointError: a file of the requested checkpoint is missing, or has another size than when it was saved.
+        PpzooError: with "auto", another run is writing into `folder`.
     """
     if not requested:
         return None
@@ -76,7 +78,7 @@ def identify_run(
 
 
 def checkpointed_config(config: Config) -> dict[str, Any]:
-    """Return the configuration that a checkpoint contains: without the paths of its files and the class names."""
+    """Return the configuration that a checkpoint contains: without the paths of the run and the class names."""
     run = to_plain(config.Global) or {}
     return {**config.to_dict(), "Global": {key: value for key, value in run.items() if key not in NOT_CHECKPOINTED}}
 

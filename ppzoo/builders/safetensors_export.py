@@ -64,7 +64,7 @@ def _describe_config(config: Config) -> str:
 
 
 def _require_finite_outputs(config: Config, network: Classifier) -> None:
-    """Compute the outputs for a random image, if the shape of images is known.
+    """Compute the outputs for a random image, if `Infer.transforms` produce images of `Global.image_shape`.
 
     Raises:
         TrainingError: the output is not finite.

@@ -22,7 +22,7 @@ class Part(NamedTuple):
 
 
 def unfused(transforms: Sequence[Transform]) -> Iterator[object]:
-    """Yield transforms, and instead of two that were fused into one, these two."""
+    """Yield the transforms as they were before pairs of them were fused."""
     for transform in transforms:
         if isinstance(transform, ReducedDecode):
             yield from (transform.decode, transform.resize)
@@ -42,7 +42,7 @@ def find_unlocated(transforms: Sequence[object]) -> str | None:
 
 
 def find_seen_part(transforms: Sequence[object], width: int, height: int) -> Part:
-    """Return the part of a photo of that size that the transforms keep.
+    """Return the part of a photo of `width` x `height` pixels that the transforms keep.
 
     The transforms can decode, resize, crop the center or a corner, and normalize; see `find_unlocated`.
     """
@@ -50,7 +50,7 @@ def find_seen_part(transforms: Sequence[object], width: int, height: int) -> Par
     columns, rows = width, height  # the size to which `part` is resized
     for transform in transforms:
         if isinstance(transform, ResizeImage):
-            window = transform.window(rows, columns, None)  # type: ignore[arg-type]  # draws nothing
+            window = transform.window(rows, columns, None)  # type: ignore[arg-type]  # draws no random numbers
             columns, rows = window.size
         elif isinstance(transform, CropImageAtRatio):
             side = max(int(transform.ratio * min(columns, rows)), 1)

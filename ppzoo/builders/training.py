@@ -65,11 +65,11 @@ def build_trainer(
 ) -> tuple[Path, engine.Trainer]:
     """Build the trainer of a run, and return the run's folder with it.
 
-    Nothing is written before everything is built and a few images have been computed.
+    Nothing is written before everything is built and the network has processed a few images.
 
     Args:
-        resume: prefix of the checkpoint to resume from, or "auto" for the newest complete one in the folder, if any;
-            `Global.checkpoints` by default.
+        resume: prefix of the checkpoint to resume from, or "auto" for the newest complete one in the run's folder, if
+            any; `Global.checkpoints` by default.
         processes: the processes that train together; the first one finds the checkpoint and writes files.
         rollbacks: how often the run was rolled back so far, if more often than is stored in the checkpoint.
     """
@@ -152,7 +152,7 @@ def load_training_data(
     """Build the loader of `DataLoader.Train`, and complete the configuration with the classes and class weights.
 
     Returns:
-        The configuration, the loader, and which weights were trained on other classes (`TrainingData.other_classes`).
+        The configuration, the loader, and `TrainingData.other_classes`.
 
     Raises:
         ConfigError, DataError: the data cannot be read, or its classes contradict the configuration.
@@ -223,7 +223,7 @@ def build_train_state(
 def build_training_loss(config: Config, network: Classifier, loader: Loader) -> tuple[losses.CombinedLoss, MetricList]:
     """Build `Loss.Train` and `Metric.Train`, and compute both for a few images.
 
-    Layers of a loss are added to the network, so that they are trained and saved with it.
+    In a distillation, layers of a loss are added to the network, so that they are trained and saved with it.
     """
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
     for index, (term, _) in enumerate(loss.losses.values()):
@@ -248,7 +248,7 @@ def build_training_evaluation(
 
 
 def build_plan(config: Config, evaluation: Evaluation | None, *, epochs: int) -> engine.Plan:
-    """Return when to evaluate and log; without an evaluation, the best checkpoint is that of the lowest loss."""
+    """Return when to evaluate and log; without an evaluation, there is no best checkpoint."""
     run = config.Global
     main_metric, higher_is_better = evaluation[1:3] if evaluation else ("loss", False)
     return engine.Plan(

@@ -24,7 +24,7 @@ SIZE_OPTIONS = {"size", "resize_short"}
 
 
 def enabled_tta(config: Config) -> TtaConfig | None:
-    """Return the section `TTA`; None if it is missing or requests a single view."""
+    """Return the section `TTA`; None if it is missing, or sets none of `flip`, `ten_crop` and `sizes`."""
     return config.TTA if config.TTA and config.TTA.is_enabled else None
 
 
@@ -48,7 +48,11 @@ def make_views(ops: Ops, section: TtaConfig | None, path: str) -> list[Ops]:
 
 
 def describe_views(section: TtaConfig, count: int) -> str:
-    """Return "4 views of each image (flip, sizes 224, 256)" for `count` views without mirror images."""
+    """Return text such as "4 views of each image (flip, sizes 224, 256)".
+
+    Args:
+        count: number of views without mirror images, which double it.
+    """
     parts = ["ten-crop"] if section.ten_crop else ["flip"] if section.flip else []
     parts += [f"sizes {', '.join(map(str, section.sizes))}"] if section.sizes else []
     return f"{count * (2 if section.mirrors else 1)} views of each image ({', '.join(parts)})"

@@ -130,7 +130,7 @@ def require_range(lower: float, upper: float, steps: int) -> None:
 def lr_overrides(section: OptimizerConfig, rate: float, total_batch: int) -> list[str]:
     """Return the overrides with which the highest learning rate of the schedule is `rate`.
 
-    All peak rates keep their ratios, and rates that must not exceed the peak are lowered with it.
+    All peak rates keep their ratios; rates of `FLOORS` that are not below `rate` are changed by the same factor.
 
     Args:
         total_batch: images per step; with `reference_batch` the rate is converted to that batch size.

@@ -14,7 +14,7 @@ class Check(NamedTuple):
         name: what was checked.
         value: what was found.
         status: OK; NOTE: ppzoo works, but with a limitation; or PROBLEM: something does not work.
-        fix: the command that fixes a problem; '' if there is none.
+        fix: the command that fixes or examines a problem or limitation; '' if there is none.
     """
 
     name: str

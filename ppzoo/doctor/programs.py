@@ -49,7 +49,7 @@ def run_report(code: str, absent: tuple[str, ...] = ()) -> tuple[Any, str | None
 
 
 def output(*command: str) -> str | None:
-    """Return what a program prints; None where it does not exist or fails."""
+    """Return what a program prints; None if it does not exist, fails, or runs longer than 30 s."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30)
     except (OSError, subprocess.TimeoutExpired):

@@ -14,14 +14,14 @@ from ppzoo.finite import require_finite
 from ppzoo.layers import evaluation_mode
 from ppzoo.layers.classifier import HeadInput
 
-MIN_VARIANCE = 1e-12  # of a direction of the linear projection, relative to the largest one
-PERPLEXITY = 30.0  # of t-SNE, for at least 91 images
+MIN_VARIANCE = 1e-12  # of a direction of the linear projection, relative to the largest variance
+PERPLEXITY = 30.0  # of t-SNE; lower for fewer than 91 images
 
 
 def embed(model: paddle.nn.Layer, images: Any) -> np.ndarray:
-    """Return the input of the last layer, the only one that depends on the classes, for each image.
+    """Return the features of each image: the input of the network's first head layer, usually its last linear layer.
 
-    Where the last layers are convolutions (NIN, SqueezeNet), it is the mean of their input over height and width.
+    If that layer is a convolution (NIN, SqueezeNet), the features are the mean of its input over height and width.
 
     Args:
         images: preprocessed images, N x C x H x W.
@@ -110,8 +110,9 @@ def _project_linearly(features: np.ndarray) -> np.ndarray:
 def _principal_directions(centered: np.ndarray) -> np.ndarray:
     """Return the two directions of the largest variance, one per row; of N x 1 features there is only one.
 
-    They follow from the products of the rows or of the columns, whichever are fewer: a sixth of the time of a singular
-    value decomposition of 1,000 x 2,048 features. A direction without variance is 0.
+    They are computed from the products of the rows or of the columns, whichever are fewer. For 1,000 x 2,048 features,
+    this takes a sixth of the time of a singular value decomposition. If rows are fewer, a direction without variance
+    is 0.
     """
     if len(centered) >= centered.shape[1]:
         return np.linalg.eigh(centered.T @ centered)[1][:, :-3:-1].T

@@ -72,7 +72,7 @@ def grad_cams(model: paddle.nn.Layer, images: Any, class_ids: Sequence[int] | No
 
 def _last_map(network: Classifier, batch: paddle.Tensor) -> tuple[paddle.Tensor, ToLogits]:
     """Return the last feature map, without history, and the function from it to the logits."""
-    poolings: list[tuple[paddle.nn.Layer, paddle.Tensor, paddle.Tensor]] = []  # each with its input and its output
+    poolings: list[tuple[paddle.nn.Layer, paddle.Tensor, paddle.Tensor]] = []  # the latest, with input and output
 
     def keep(layer: paddle.nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
         poolings[:] = [(layer, inputs[0], output)]
@@ -113,7 +113,7 @@ def _choose(logits: paddle.Tensor, class_ids: Sequence[int] | None) -> np.ndarra
     """Return the index of the class to explain for each image.
 
     Raises:
-        ConfigError: their number is not that of the images, or the network has no such class.
+        ConfigError: `class_ids` has another length than the batch, or the network has no such class.
     """
     count, classes = logits.shape
     if class_ids is None:

@@ -12,12 +12,13 @@ import paddle
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier
 
-# In the errors of PaddlePaddle's and the native operators, and of pooling layers whose window exceeds their input.
+# Parts of the errors for unsuitable shapes: of PaddlePaddle's and the native operators, and of pooling layers whose
+# window exceeds their input.
 SHAPE_ERRORS = ("(InvalidArgument)", "expected an input at least as large")
 
 
 def deployed_network(model: paddle.nn.Layer) -> Classifier:
-    """Return the network itself; of a distillation, the one that is used for inference.
+    """Return `model`; of a distillation, the network that is used for inference.
 
     Raises:
         ConfigError: it is not a network of ppzoo.
@@ -45,7 +46,7 @@ def to_batch(images: Any) -> paddle.Tensor:
 
 @contextmanager
 def shape_errors(images: paddle.Tensor) -> Iterator[None]:
-    """Turn the errors of operators for shapes that do not fit into one line; other errors are raised as they are.
+    """Replace the errors of operators for unsuitable shapes by one line; other errors are raised unchanged.
 
     Raises:
         ConfigError: the network cannot take the images.

@@ -8,11 +8,11 @@ import numpy as np
 from ppzoo.errors import ConfigError
 
 OPACITY = 0.5
-UNSEEN = 0.3  # opacity, on white, of what the network does not see
+UNSEEN = 0.3  # opacity, on white, of the part of an image that the network does not see
 
 
 def overlay(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Return the mean of an image and its heat map in the colors of viridis: dark blue is 0, yellow is 1.
+    """Return the mean of an image and its heat map in the colors of viridis: dark purple is 0, yellow is 1.
 
     Args:
         image: H x W x 3, uint8 RGB.

@@ -1,4 +1,4 @@
-"""Translate PaddleClas's configurations to shorter ones of ppzoo that are proven to be equal."""
+"""Translate PaddleClas's configurations to shorter configurations of ppzoo, and check that both are equal."""
 
 from ppzoo.migration.migrate import Migration, migrate_config, migration_text
 from ppzoo.migration.sources import Source, find_run_weights, find_sources, read_source

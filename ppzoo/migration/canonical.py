@@ -66,7 +66,7 @@ def _options(spec: ComponentSpec, kind: str | None) -> dict[str, Any]:
 
 @cache
 def _defaults(kind: str, name: str) -> Mapping[str, Any]:
-    """Return the defaults of a component's options; objects among them are the same ones in each call."""
+    """Return the defaults of a component's options; all calls return the same objects, which must not be modified."""
     constructor: Callable[..., Any] | None = TABLES[kind].get(name) if kind in TABLES else None
     fixed: Mapping[str, Any] = {}
     if kind == "arch" and name in MODELS:

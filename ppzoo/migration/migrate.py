@@ -20,7 +20,7 @@ class Migration(NamedTuple):
     """A migrated configuration.
 
     Attributes:
-        base: the name of the included configuration that it is based on; None if none of them makes it shorter.
+        base: the name of the included configuration that it is based on; None if no base makes it shorter.
         keys: the keys that differ from the base, or from the defaults without a base.
         changes: what differs from PaddleClas's file, and why.
     """
@@ -37,7 +37,8 @@ def migrate_config(config: Mapping[str, Any], folder: Path) -> Migration:
         folder: where the file will be.
 
     Raises:
-        ConfigError: all features and values that ppzoo does not support.
+        ConfigError: all features and values that ppzoo does not support; see `translate`.
+        PpzooError: the result is not equal to the translated configuration, which is a fault of ppzoo.
     """
     known = components()
     translated, changes = translate(config, known)
@@ -48,7 +49,7 @@ def migrate_config(config: Mapping[str, Any], folder: Path) -> Migration:
 
 
 def migration_text(migration: Migration, source: Path, target: Path) -> str:
-    """Return the text of the file `target`, which begins with the command that trains it and its source."""
+    """Return the text of the file `target`; comments at its beginning name the command for training and `source`."""
     comments = [f"ppzoo train -c {target.name}", f"Migrated by `ppzoo migrate` from {source}."]
     return "".join(f"# {one_line(comment)}\n" for comment in comments) + _content(migration)
 

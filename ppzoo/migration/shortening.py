@@ -15,11 +15,11 @@ from ppzoo.errors import ConfigError
 from ppzoo.migration.canonical import canonical
 
 Values = dict[str, Any]
-NAME = "name"  # of a component, which decides what the other keys mean
+NAME = "name"  # the key with the name of a component, which decides what its other keys mean
 
 
 class Shortened(NamedTuple):
-    """A configuration as the keys that differ from the included configuration `base`, or from the defaults (None)."""
+    """A configuration as the keys that differ from the included configuration `base`; if None, from the defaults."""
 
     base: str | None
     keys: Values
@@ -62,7 +62,7 @@ def _find_defaults(config: Mapping[str, Any], target: Values, known: Components)
         if canonical_of(whole, known) == target:
             yield path
         holder.clear()
-        holder.update(before)  # in their order
+        holder.update(before)  # keeps the order of the keys
 
 
 def _values(config: Values, path: str = "") -> Iterator[tuple[str, Values, str]]:

@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
         file: a YAML file, or the log of a run.
         name: path of the migrated file below the output folder.
-        run: the folder of the run that used the configuration; None if there is no such run in the source.
+        run: the folder with the weights or the log of a run with this configuration; None if there is none.
     """
 
     file: Path
@@ -94,5 +94,5 @@ def read_source(source: Source) -> dict[str, Any]:
 
 
 def find_run_weights(run: Path | None) -> Path | None:
-    """Return the best weights of a run of PaddleClas as a path without suffix; None without a run or weights."""
+    """Return the best, or else the latest, weights of a run as a path without suffix; None if there are none."""
     return weights_of_run(run) if run is not None else None

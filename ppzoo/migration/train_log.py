@@ -1,7 +1,7 @@
 """Read the configuration that PaddleClas prints at the beginning of a run from its `train.log`.
 
-PaddleClas prints one line per key, indented by four spaces per level, with Python's notation for values. An item of a
-list is printed like the items of a mapping, so that only the name of the key distinguishes the two.
+PaddleClas prints one line per key, indented by four spaces per level, with Python's notation for values. A list of
+mappings is printed like a mapping, so that only the name of its key shows that it is a list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ppzoo.errors import ConfigFileError
 from ppzoo.files import open_plain_file
 
-MAX_LINE = 20_000
+MAX_LINE = 20_000  # bytes
 MAX_LINES = 5_000  # of a configuration
 LIST_KEYS = {"transform_ops", "batch_transform_ops", "transforms", "models"}
 LIST_SECTIONS = {"Loss", "Metric"}  # their keys Train and Eval are lists
@@ -35,7 +35,7 @@ def read_logged_config(file: Path) -> dict[str, Any]:
     """Return the configuration of the last run that a log contains.
 
     Raises:
-        ConfigFileError: the file cannot be read, contains no configuration, or one that is nested too deeply.
+        ConfigFileError: the file cannot be read, contains no configuration, or its keys are nested too deeply.
     """
     try:
         with open_plain_file(file) as log:
@@ -72,7 +72,11 @@ def _keep(block: list[_Line], last: list[_Line]) -> list[_Line]:
 
 
 def _parse(lines: list[_Line], depth: int, path: tuple[str, ...]) -> dict[str, Any]:
-    """Return the mapping of the lines at `depth`, each with the deeper lines that follow it."""
+    """Return the mapping of the lines at `depth`, each with the deeper lines that follow it.
+
+    Args:
+        path: the keys of the outer mappings.
+    """
     values: dict[str, Any] = {}
     for line, inner in _groups(lines, depth):
         inner_path = (*path, line.key)

@@ -16,7 +16,8 @@ from ppzoo.config.type_checks import accepts, show
 from ppzoo.config.unsupported import IGNORED_KEYS, find_other_kind, find_unsupported
 from ppzoo.errors import ConfigError
 
-COMPONENTS_AT = ("Arch", "Optimizer", "Loss", "Metric", "Infer")  # unknown keys there are options of components
+# An unknown key in one of these sections, or anywhere below one of these keys, is an option of a component.
+COMPONENTS_AT = ("Arch", "Optimizer", "Loss", "Metric", "Infer")
 OUTPUT_KEYS = ("name", "dataset", "sampler", "transforms", "transform_ops", "batch_transform_ops", "PostProcess")
 SOFT_LABELS = ("MixupOperator", "CutmixOperator", "OpSampler", "MixupCutmixHybrid", "FmixOperator")
 
@@ -26,7 +27,7 @@ class Change(NamedTuple):
 
     Attributes:
         kind: "removed", "renamed", "rewritten"; "behavior" where the same key has another effect.
-        key: its path.
+        key: path of the key in the configuration.
         reason: what ppzoo does, and why.
     """
 
