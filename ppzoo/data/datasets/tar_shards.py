@@ -59,6 +59,7 @@ class TarShards:
         relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
 
     Raises:
+        ConfigError: an unknown `label_member`.
         DataError: a shard is damaged, or contains links, paths outside of the shard, images without a label or labels
             without an image.
     """
@@ -219,7 +220,7 @@ def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -
 def _group(path: str, images: dict[str, Header], labels: dict[str, str]) -> dict[str, Header]:
     """Return the images by the key of their label: 'a/1.seg.png' belongs to the sample 'a/1', as in WebDataset.
 
-    If such a sample also has an image 'a/1.jpg', that is the image, and the others are skipped.
+    If such a sample also has an image 'a/1.jpg', this one is used, and the others are skipped.
     """
     grouped = {key: image for key, image in images.items() if key in labels}
     extra: dict[str, Header] = {}
