@@ -23,7 +23,7 @@ from ppzoo.paddle_internals import array_memory
 
 
 class Batch(NamedTuple):
-    """A batch on the device of the training.
+    """A batch on the current device (`paddle.get_device`).
 
     Attributes:
         images: (N, C, H, W) float32 or float16.

@@ -44,11 +44,11 @@ class Sample:
 
 
 class Samples:
-    """The transformed samples of a dataset, by (epoch, index).
+    """The transformed samples of a dataset, by key.
 
     Args:
         transforms: applied to each image; a result of H x W x C is transposed.
-        seed: seeds, with epoch and index, the random transforms.
+        seed: seeds, with the key, the random transforms.
         cache: the images of `dataset` after the first of `transforms`; samples are bit-identical with and without it.
         sized: the transforms for each image size that a sampler can choose; not with a cache.
     """
@@ -69,7 +69,7 @@ class Samples:
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Sample:
-        """Return the sample of (epoch, index).
+        """Return the sample of a key.
 
         Raises:
             DataError: the image is missing or broken, or a transform cannot process it; the error names the file.

@@ -25,7 +25,7 @@ except ImportError:  # Windows
 
 UNKNOWN_MEMORY_BYTES = 4 << 30  # capacity where the available memory is not known
 KEPT_FRACTION = 0.25  # of the memory that is available at the start stays free
-NO_CONTENT = b"\0" * 16
+NO_CONTENT = b"\0" * 16  # instead of a digest of the pixels, which cannot be damaged in memory
 
 
 class MemoryCache:

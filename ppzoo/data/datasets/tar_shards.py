@@ -48,8 +48,8 @@ class TarShards:
 
     This is the layout of WebDataset: members whose paths are equal up to the first dot of the file name belong to one
     sample. Labels are class indices, or class names, which are numbered in sorted order. Shards are sorted by name,
-    images in their order in the shard; members with other extensions, and those whose names begin with a dot, are
-    skipped.
+    images in their order in the shard (images whose label has a shorter name, such as `NAME.seg.png`, last). Members
+    with other extensions, and those whose names begin with a dot, are skipped.
 
     Args:
         image_root: folder with the `.tar` files.
@@ -177,7 +177,7 @@ def list_shards(folder: str) -> list[str]:
 
 
 def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -> list[Entry]:
-    """Return the images of a shard, in their order.
+    """Return the images of a shard, in the order that `TarShards` describes.
 
     Raises:
         DataError: see `TarShards`.

@@ -1,4 +1,4 @@
-"""Reading the size of a JPEG from its first segments, seven times as fast as Pillow reads a complete header.
+"""Reading the size of a JPEG from its first segments, several times as fast as Pillow reads a complete header.
 
 ITU-T T.81, annex B: a file is a series of segments, each with a marker and (except for a few) its length; the frame
 header, one of the SOF segments, has the size.
