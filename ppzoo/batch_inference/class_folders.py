@@ -57,8 +57,8 @@ class ClassFolders:
         """Lock `root`.
 
         Raises:
-            ConfigError: another process sorts into it.
-            OutputError: it cannot be written.
+            ConfigError: another process sorts into `root`.
+            OutputError: `root` cannot be written.
         """
         try:
             make_parent(self.root / UNFINISHED)
@@ -89,7 +89,7 @@ class ClassFolders:
 
         Args:
             image: path of the image file.
-            path: the same, relative to the folder of all images.
+            path: path of the image file relative to the folder of all images.
 
         Raises:
             DataError: the image cannot be read.
@@ -177,7 +177,7 @@ def _valid_name(text: str) -> str:
     """Return the name of a folder that every system allows and shows; `text` itself if it is such a name."""
     if SUFFIX.search(text):  # else it could equal the changed name of another class
         text = text[:-1]
-    visible = "".join("_" if unicodedata.category(one) in HIDDEN else one for one in text)
+    visible = "".join("_" if unicodedata.category(character) in HIDDEN else character for character in text)
     name = re.sub(r'[/\\:*?"<>|]', "_", visible).strip(". ")
     name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").strip(". ")
     return f"_{name}" if not name or RESERVED.match(name) else name

@@ -14,7 +14,7 @@ BYTES = 8  # of each half of a digest
 
 
 class DoneRows:
-    """A multiset of keys. First all are added, then each is taken once."""
+    """A multiset of keys. First all keys are added; then each can be taken as often as it was added."""
 
     def __init__(self) -> None:
         self._added = array("Q")

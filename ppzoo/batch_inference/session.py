@@ -58,6 +58,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigError: its suffix is unknown, its folder is a file, a complete table exists, or the package that writes it
             is not installed.
+        OutputError: the name is too long, or a folder on the path cannot be read.
     """
     if path.suffix not in SUFFIXES or os.path.isdir(path):
         endings = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
@@ -215,7 +216,7 @@ class TableSession:
         """Require that the table was started with these settings.
 
         Raises:
-            ConfigError: it was not.
+            ConfigError: the settings differ, or their file is damaged.
         """
         recorded = self._recorded_settings()
         for name in {**settings, **recorded}:
@@ -240,7 +241,7 @@ class TableSession:
         """Read the rows that the table has, and remove an incomplete one at its end.
 
         Raises:
-            ConfigError: it was changed by another program.
+            ConfigError: another program changed the table.
         """
         assert self._handle is not None
         end, header = 0, bool(self.format.header)

@@ -15,7 +15,7 @@ from ppzoo.host import MAX_PIXELS
 
 # A video is untrusted: a playlist in it must only refer to local files. FFmpeg must not print messages.
 FFMPEG_SETTINGS = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
-MISSING_FRAMES = 0.02  # largest fraction of frames that can be missing: a file's number is an estimate
+MISSING_FRAMES = 0.02  # up to this fraction missing frames are ignored: a file's header has an estimated number
 
 
 class VideoSource(NamedTuple):
@@ -46,7 +46,7 @@ class Video:
         count: number of frames according to the header of the file; None if it is unknown.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: the video or camera cannot be opened, or its frames are too large.
     """
 
     def __init__(self, source: VideoSource) -> None:

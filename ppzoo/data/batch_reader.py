@@ -76,8 +76,9 @@ class BatchReader:
         on_error: "raise": a sample that cannot be read is an error; "skip": the batch is read without it.
 
     Attributes:
-        normalizes: whether the reader normalizes each image, while it is in the processor's cache; if not, the caller
-            normalizes the batch.
+        normalizes: whether the reader normalizes each image when it is read, while it is in the processor's cache. If
+            not, the reader normalizes complete batches before batch transforms; without batch transforms, the
+            caller does.
     """
 
     normalizes = False
@@ -120,7 +121,7 @@ class BatchReader:
 
     def _transform(self, arrays: Arrays, step: BatchId) -> Arrays:
         images, labels = arrays.images, arrays.labels
-        # The spawn key separates this random stream from those of samples (no spawn key) and orders (0).
+        # The spawn key separates this random stream from those of samples (no spawn key) and of samplers' orders (0).
         random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
         for transform in self.batch_transforms:
             images, labels = transform(images, labels, random)
@@ -148,7 +149,7 @@ class _Stack:
         """Append the image of a sample.
 
         Raises:
-            DataError: its shape is not that of the first one.
+            DataError: its shape differs from that of the batch's first image.
         """
         image, normalizes = sample.image, self.normalize and not sample.normalized
         if self.images is None:

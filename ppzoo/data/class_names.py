@@ -34,7 +34,7 @@ class RelabeledDataset:
     Args:
         dataset: dataset with one label per image.
         labels: (N,) new label of each image.
-        classes: names of the new labels.
+        classes: names of the classes, by new label.
     """
 
     def __init__(self, dataset: Dataset, labels: np.ndarray, classes: list[str]) -> None:
@@ -69,10 +69,12 @@ class RelabeledFiles(RelabeledDataset):
 def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename or remove {it}") -> Dataset:
     """Return `dataset` with new labels: each is the index of the class in `classes`, the classes of the network.
 
-    Not every class of the network needs to occur in the dataset.
+    Not every class of the network needs to occur in the dataset. If both have the same list of classes, `dataset`
+    itself is returned.
 
     Args:
-        fix: what an error message recommends for classes that the network does not have; "{it}" refers to them.
+        fix: what an error message recommends for classes that the network does not have; "{it}" is replaced by "it" or
+            "them".
 
     Raises:
         DataError: a class of an image is not among `classes`, or its name occurs there twice.

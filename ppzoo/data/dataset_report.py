@@ -46,17 +46,17 @@ class ImageReport(NamedTuple):
 
 @dataclass
 class DatasetReport:
-    """The results of inspecting a dataset. An image's location is its path, or as its dataset describes it.
+    """The results of inspecting a dataset. An image's location is what `Dataset.describe` returns, such as its path.
 
     Attributes:
         name: name of the dataset in the report.
         count: number of samples.
         broken: location of each image that cannot be decoded -> reason.
-        unusual: unusual property -> locations of the images that have it; they can be used.
+        unusual: unusual property -> locations of the images that have it; such images can be used.
         duplicates: groups of locations with equal content.
-        conflicts: those groups whose images have different labels.
-        out_of_range: location of each image whose label is not below the number of classes -> label.
-        histogram: number of images of each class, from class 0 on.
+        conflicts: the groups of `duplicates` whose images have different labels.
+        out_of_range: location of each image whose label is negative or not below the number of classes -> label.
+        histogram: number of images of each class, from class 0 on; images with several labels count several times.
         sizes: (N, 2) widths and heights of the images that are not broken.
         digests: digest of the content -> location of the first image with that content.
         classes: names of the classes; None if they are not known.
@@ -123,7 +123,7 @@ def inspect_dataset(
 
     Args:
         dataset: built without `class_num`, so that labels out of range are reported here instead of raising an error.
-        class_num: labels must be below it; None: not checked.
+        class_num: labels must be below it (only checked with one label per image); None: not checked.
         workers: number of threads; None: one per processor.
     """
     report = DatasetReport(name, len(dataset), classes=dataset.classes)
@@ -163,7 +163,10 @@ def shared_images(training: DatasetReport, evaluation: DatasetReport) -> list[tu
 
 
 def imbalance_warning(counts: np.ndarray, ratio: float = 20) -> str | None:
-    """Return a warning with a fix if the largest class has at least `ratio` times the images of the smallest."""
+    """Return a warning with a fix if the largest class has at least `ratio` times the images of the smallest.
+
+    Classes without images are ignored.
+    """
     nonempty = counts[counts > 0]
     if not len(nonempty) or nonempty.max() < ratio * nonempty.min():
         return None

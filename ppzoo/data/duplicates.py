@@ -43,7 +43,7 @@ def map_in_threads(
     """
     threads = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool, Progress(sum(map(count, items)), label, unit=unit) as progress:
-        # In chunks, because an executor keeps every result that has not been taken.
+        # In chunks, because an executor keeps all results in memory until they are taken.
         for start in range(0, len(items), 64 * threads):
             chunk = items[start : start + 64 * threads]
             for item, result in zip(chunk, pool.map(function, chunk), strict=True):

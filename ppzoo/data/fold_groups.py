@@ -38,10 +38,10 @@ def assign_parts(labels: np.ndarray, groups: Sequence[Hashable], shares: Sequenc
         counts = Counter(class_of[index] for index in members[number])
         unevenness = [
             (
-                sum(n * (2 * there[label] + n) / totals[label] ** 2 for label, n in counts.items()) / share,
+                sum(n * (2 * part[label] + n) / totals[label] ** 2 for label, n in counts.items()) / share,
                 size / share,
             )
-            for there, size, share in zip(placed, sizes, shares, strict=True)
+            for part, size, share in zip(placed, sizes, shares, strict=True)
         ]
         chosen = unevenness.index(min(unevenness))
         parts[members[number]] = chosen
@@ -51,7 +51,7 @@ def assign_parts(labels: np.ndarray, groups: Sequence[Hashable], shares: Sequenc
 
 
 def groups_of_paths(paths: Sequence[str], pattern: str) -> list[str]:
-    """Return, for each path, the text that the first parentheses of a regular expression match anywhere in the path.
+    """Search each path for a regular expression; return for each the text of the expression's first group.
 
     Raises:
         ConfigError: the pattern is not a regular expression with a group, or does not match a path.
@@ -74,7 +74,12 @@ def groups_of_paths(paths: Sequence[str], pattern: str) -> list[str]:
 
 
 def merge_groups(groups: Sequence[Hashable], duplicates: Sequence[Sequence[int]]) -> list[Hashable]:
-    """Return the groups, with those that share files of equal content joined."""
+    """Return the group of each image, after joining the groups that contain files of equal content.
+
+    Args:
+        groups: the group of each image.
+        duplicates: the indices of images with equal content.
+    """
     parent: dict[Hashable, Hashable] = {}
 
     def find(group: Hashable) -> Hashable:

@@ -104,7 +104,7 @@ def write_folds(
 
     Raises:
         ConfigError: fewer than two folds, or more than there are groups or images of a class; a fraction or seed out of
-            range; or an output folder with other files.
+            range; or an output folder with other files, or with an earlier split and without `overwrite`.
         DataError: files that cannot be read, or names that a list cannot contain.
     """
     if folds < 2:
@@ -151,7 +151,8 @@ def read_folds(folder: Path) -> FoldsFolder:
     """Read the description of a folder that `write_folds` wrote.
 
     Raises:
-        ConfigError: `write_folds` did not write the folder, or the folder is not complete.
+        ConfigError: `write_folds` did not write the folder, or the folder is not complete, or the folder of the images
+            is missing.
     """
     file = folder / DESCRIPTION
     expected = f"expected the folder that `ppzoo data split --folds` wrote, got {str(folder)!r}"
@@ -216,7 +217,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     """Check that lists can be written into `folder`: it has no files, or with `overwrite` only an earlier split.
 
     Raises:
-        ConfigError: it has files that would be mixed with the lists or replaced.
+        ConfigError: `folder` is a file, or has files that would be mixed with the lists or replaced.
     """
     if not os.path.lexists(folder):
         return
@@ -231,7 +232,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def _is_fold(path: Path) -> bool:
-    """Whether a path is the folder of a fold without other files."""
+    """Whether a path is the folder of a fold, and contains nothing but lists."""
     if not FOLD.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
     allowed = {TRAIN_LIST, VAL_LIST, LABEL_LIST, *(file.name for file in temporary_files(path))}

@@ -1,7 +1,7 @@
 """The image formats that can be decoded, and the file extensions by which image files are found in folders.
 
-All formats that `DecodeImage` decodes are listed. Excluded are those that Pillow recognizes without decoding them
-(video, GRIB, HDF5) or decodes by running another program (EPS).
+Excluded are formats that Pillow recognizes without decoding them (video, GRIB, HDF5) or decodes by running another
+program (EPS), and rare ones without a usual extension (such as SPIDER and MCIDAS), which `DecodeImage` decodes, too.
 """
 
 from __future__ import annotations

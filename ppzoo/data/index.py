@@ -32,10 +32,10 @@ class PathIndex:
     """Paths and labels of N samples.
 
     Attributes:
-        text: UTF-8 bytes that contain all paths.
+        text: bytes that contain all paths, as `os.fsencode` encodes them.
         starts, lengths: offset and length of each path in `text`, (N,) int64 and int32.
         labels: (N,) int32.
-        skipped: numbers (from 1, ascending) of the lines of `text` without a sample.
+        skipped: numbers (from 1, ascending) of the lines of the list file that contain no sample.
     """
 
     text: bytes
@@ -75,11 +75,12 @@ def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str 
     Blank lines, and spaces around the path, are ignored. LF and CRLF line ends and a byte-order mark are accepted.
 
     Args:
-        class_num: labels must be below it; None: any label of 0 or more.
+        class_num: labels must be below it; None: any label of up to `MAX_LABEL_DIGITS` digits.
         delimiter: one ASCII character; None: space or tab.
 
     Raises:
-        DataError: the file is missing or empty, or a line has another format; names the file and the line.
+        DataError: the file cannot be read or is empty, or a line has another format or a label out of range; the error
+            names the file and the line.
         ConfigError: the delimiter is not one ASCII character.
     """
     if delimiter is not None and (len(delimiter) != 1 or ord(delimiter) in (0, NEWLINE) or ord(delimiter) > 127):
@@ -161,7 +162,7 @@ class _ListReader:
             if digits_read:
                 finished = self.is_delimiter[byte]
                 path_ends[unfinished[finished]] = at[finished]
-            digit = byte - np.uint8(ZERO)  # wraps around below "0"
+            digit = byte - np.uint8(ZERO)  # characters below "0" wrap around to large numbers
             is_digit = digit < 10
             unfinished = unfinished[is_digit]
             labels[unfinished] += digit[is_digit].astype(np.int64) * 10**digits_read

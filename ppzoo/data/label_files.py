@@ -29,14 +29,15 @@ SHIPPED = {
 def read_labels(path: str | Path, delimiter: str = " ", *, delimiter_key: str = "") -> dict[int, str]:
     """Read the name of each class from a file of "INDEX NAME" lines; a name can contain spaces.
 
-    If the path does not exist but its file name is one of `SHIPPED` (PaddleClas's own lists), that list is read.
+    If the path does not exist but its file name is one of PaddleClas's own lists (`SHIPPED`), the list of this
+    name that ships with ppzoo is read, whose delimiter is a space.
 
     Args:
         delimiter: separator of index and name.
-        delimiter_key: the key that sets it, for messages.
+        delimiter_key: the configuration key of the delimiter, for messages that suggest another delimiter.
 
     Raises:
-        DataError: the file cannot be read, a line has another format, or an index occurs twice.
+        DataError: the file cannot be read or is empty, a line has another format, or an index occurs twice.
     """
     file = Path(path)
     if not os.path.exists(file) and file.name in SHIPPED:
@@ -86,9 +87,10 @@ def is_shipped_list(path: str | Path) -> bool:
 
 
 def read_sibling_labels(list_file: str, labels: np.ndarray, class_num: int | None) -> list[str] | None:
-    """Return the class names in the `label_list.txt` in the same folder as a list file, in order; None without one.
+    """Return the class names, by class index, in the `label_list.txt` in the folder of a list file; None without it.
 
-    A file with another format or number of classes belongs to other data; it is ignored with a warning.
+    A class without a name gets its index as the name. A `label_list.txt` with another format, with too few classes
+    for `labels`, or with more than `class_num` classes is ignored with a warning: it belongs to other data.
     """
     file = Path(list_file).with_name(LABEL_LIST)
     if not file.is_file():

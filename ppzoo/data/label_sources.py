@@ -20,14 +20,14 @@ def check_transform_label(dataset: str, options: Mapping[str, Any], transforms: 
     """Check that a transform sets the labels, for a dataset whose labels are set by one of its transforms.
 
     Raises:
-        ConfigError: none does.
+        ConfigError: no transform sets them.
     """
     if DATASETS[dataset] is CustomLabelDataset:
         require_label(options.get("label_key"), transforms, option=".label_key")
 
 
 def is_list_without_names(options: Mapping[str, Any]) -> bool:
-    """Return whether the options of a dataset name an existing list file whose classes have no names."""
+    """Return whether the options of a dataset name an existing text list (no table) whose classes have no names."""
     file = options.get("cls_label_path")
     if not isinstance(file, str) or not os.path.isfile(file) or options.get("relabel"):
         return False

@@ -23,7 +23,7 @@ from ppzoo.paddle_internals import array_memory
 
 
 class Batch(NamedTuple):
-    """A batch on the device of the training.
+    """A batch on the current device (`paddle.get_device`).
 
     Attributes:
         images: (N, C, H, W) float32 or float16.
@@ -49,7 +49,7 @@ class Loader:
         batch_transforms: applied to each batch, in this order.
         on_error: "raise": a sample that cannot be read is an error; "skip": it is skipped and recorded in `bad`.
         max_bad_fraction: largest fraction of the samples that can be skipped.
-        pool: gathers the failures of a step from all training processes; by default there is one process.
+        pool: gathers the failures of a step from all training processes; by default it returns those of this process.
         start_method: how workers are started, "fork" or "spawn"; None: fork on Linux, spawn elsewhere.
 
     Attributes:
@@ -92,18 +92,22 @@ class Loader:
         return len(self.sampler)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]:
-        """Yield the epoch's batches from `start_step` on; None for a batch of which no sample could be read.
+        """Yield the epoch's batches from `start_step` on.
+
+        With a single training process, None is yielded for a batch of which no sample could be read.
+
 
         Raises:
-            DataError: a sample cannot be read or transformed, in this process or a worker; or more than
-                `max_bad_fraction` of the samples were skipped.
+            DataError: with `on_error` "raise", a sample cannot be read or transformed; with "skip", more than
+                `max_bad_fraction` of the samples were skipped, or, with several training processes, all samples of a
+                batch. Or the images of a batch differ in shape.
             TrainingError: a worker process died.
         """
         if self.samples.transforms.decodes:
             library.prepare()  # before workers are forked
         steps = enumerate(self.sampler.batches(epoch, start_step), start_step)
         requests = (BatchRequest(BatchId(epoch, step, self.sampler.rank), keys) for step, keys in steps)
-        self.reader.normalizes = self._on_cpu() and not self.num_workers  # workers return bytes, which are smaller
+        self.reader.normalizes = self._on_cpu() and not self.num_workers  # workers return uint8, which is smaller
         batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))
         try:
             yield from batches if self._on_cpu() else _one_ahead(batches)

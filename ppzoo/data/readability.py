@@ -1,7 +1,8 @@
-"""The check before training whether images can be read, so that a broken one is not found after hours.
+"""The check before training whether images can be read, so that a broken image is not found only after hours.
 
-Datasets of up to `MAX_DECODED` images are read and transformed completely, as for one evaluation without the network.
-For larger datasets only the files are checked (each exists and is not empty), in some microseconds per image.
+All images of datasets of up to `MAX_DECODED` images are read and transformed. For larger datasets of image files, only
+the files are checked (each exists and is not empty), in some microseconds per image. Other large datasets, such as tar
+shards, are not checked.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Sampler(Protocol):
         """Number of steps per epoch."""
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
-        """Yield the epoch's batches from step `start` on, as the key of each sample."""
+        """Yield the epoch's batches from step `start` on, each as the keys of its samples."""
 
 
 SAMPLERS: Registry[type] = Registry("sampler")
@@ -60,8 +60,8 @@ class DistributedBatchSampler:
 
     With `pad` (training) all processes take the same number of steps with batches of equal size: the samples that
     remain after the last full step make one shorter step, padded to equal batches with samples from the start of the
-    order. Without `pad` (evaluation) no sample is repeated, and the batches of a single process are distributed round
-    robin, so that some processes can have one batch less.
+    order. Without `pad` (evaluation) no sample is repeated, and the batches that a single process would use are
+    distributed round robin among the processes, so that some processes can have one batch less than others.
 
     Args:
         batch_size: samples per step on each process.

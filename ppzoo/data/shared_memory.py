@@ -54,9 +54,9 @@ class SharedArrays:
         return layouts
 
     def read(self, layouts: Sequence[ArrayLayout]) -> list[np.ndarray]:
-        """Return views of the arrays in the buffer, valid until others are written."""
+        """Return views of the arrays in the buffer, valid until the next `write`."""
         if self.memory is None or _end(layouts) > len(self.memory):
-            self.memory = mmap.mmap(self.file, 0)  # views of an older mapping keep it
+            self.memory = mmap.mmap(self.file, 0)  # views of the older mapping keep it in memory
         return [
             np.frombuffer(self.memory, layout.dtype, math.prod(layout.shape), layout.offset).reshape(layout.shape)
             for layout in layouts

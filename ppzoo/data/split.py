@@ -27,8 +27,8 @@ class Split:
         classes: names of the classes.
         train, val: number of images of each class in the training and validation lists.
         duplicates: groups of files with equal content; all files of a group are in the same list.
-        conflicts: those groups whose files are in different classes.
-        skipped: extension -> number of files in class folders that were skipped because of it.
+        conflicts: the groups of `duplicates` whose files are in different classes.
+        skipped: extension -> number of files in class folders that were skipped because of their extension.
     """
 
     folder: Path
@@ -163,7 +163,7 @@ def require_listable(path: str) -> str:
     """Return the path if a list file can contain it.
 
     Raises:
-        DataError: it cannot.
+        DataError: a list file cannot contain it.
     """
     if not is_utf8(path):
         raise DataError(f"expected a UTF-8 file name, as list files are UTF-8, got {path!r}: rename the file")

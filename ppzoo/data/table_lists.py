@@ -155,7 +155,7 @@ def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, 
 
 
 def _warn_of_numbers(table: ListTable, texts: Sequence[str]) -> None:
-    """Log a warning if some labels are names and others numbers, which are then names, too, and not class indices."""
+    """Log a warning if some labels are names and others are numbers: then the numbers are taken as class names, too."""
     is_number = [NUMBER.fullmatch(text) is not None for text in texts]
     if any(is_number):
         number, name = texts[is_number.index(True)], texts[is_number.index(False)]

@@ -68,7 +68,7 @@ class _LabelSampler(DistributedBatchSampler):
 
 
 def _repeat(members: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Return `count` of `members`, each as often as any other, or once more."""
+    """Return `count` elements of `members`; the numbers of times that two elements occur differ by at most 1."""
     rounds, rest = divmod(int(count), len(members))
     return np.concatenate([np.tile(members, rounds), random.permutation(members)[:rest]])
 
@@ -94,7 +94,8 @@ class WeightedRandomSampler(_LabelSampler):
         weights: weight of each class, from class 0 on: with [1, 3], class 1 is drawn three times as often as class 0.
 
     Raises:
-        ConfigError: a negative weight, no positive one, or fewer weights than classes.
+        ConfigError: fewer weights than classes; or, for the classes that occur, a weight that is negative or not
+            finite, or no weight above 0.
     """
 
     weights: list[float]
@@ -186,7 +187,8 @@ class MultiScaleSampler(DistributedBatchSampler):
     one shorter step, as in `DistributedBatchSampler`.
 
     Args:
-        batch_size: samples per step and process at the first of `scales`; PaddleClas calls it `first_bs`.
+        batch_size: samples per step and process at the first of `scales` before rounding, called `first_bs` in
+            PaddleClas.
         scales: sides of the square images in pixels; they are rounded down to multiples of `divided_factor`.
         divided_factor: the factor by which the network reduces its input, usually 32.
         shuffle, is_training: must be true.
@@ -219,7 +221,7 @@ class MultiScaleSampler(DistributedBatchSampler):
         ends = np.cumsum(self.batch_sizes) * self.world_size
         more = int(np.searchsorted(ends, rest, side="right"))
         self.size_counts = cycles + (np.arange(len(self.sizes)) < more)
-        """Number of full steps of an epoch for each size; the shorter step has the size after the last of `more`."""
+        """Full steps per epoch for each size: one more for the first `more` sizes; the shorter step has the next."""
         self.full_steps, self.last_size = int(self.size_counts.sum()), more
         self.remainder = rest - (int(ends[more - 1]) if more else 0)
         self._require_full_step(int(ends[0]))  # more samples than above if the first of `scales` was rounded down

@@ -2,7 +2,7 @@
 
 On Linux they are forked, so that they share the index of millions of samples without copying it. Elsewhere (macOS,
 Windows) they are spawned: they receive dataset and transforms pickled, and return batches through pipes.
-PaddlePaddle's own loader starts its processes for each epoch, and its shared memory stays behind when they are killed.
+By default PaddlePaddle's own loader starts its processes for each epoch; its shared memory stays when they are killed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class WorkerPool:
 
     Raises:
         TrainingError: the system allows no more processes, open files or memory.
-        ConfigError: spawned processes need a dataset and transforms that can be pickled, and these cannot.
+        ConfigError: processes are spawned, but the dataset or a transform cannot be pickled.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class WorkerPool:
                 if shared_memory:
                     self.buffers.extend(SharedArrays() for _ in range(count + EXTRA_BUFFERS))
             elif hasattr(signal, "pthread_sigmask"):
-                resource_tracker.ensure_running()  # started later, it would unblock the signals
+                resource_tracker.ensure_running()  # else it is started with the first worker, and unblocks the signals
             with _stop_signals_blocked():
                 self.workers.extend(_Worker(payload, self.buffers, method) for _ in range(count))
         except OSError as error:
@@ -81,7 +81,7 @@ class WorkerPool:
             raise TrainingError(
                 f"cannot start {count} reader processes ({error.strerror}): lower loader.num_workers"
             ) from error
-        # A worker that sends a batch through a pipe blocks until it is received, so it gets one request at a time.
+        # A worker that sends a batch through a pipe blocks until the batch is received: it gets one request at a time.
         self.capacity = len(self.buffers) or count
         self.free_buffers = deque(range(self.capacity))
 
@@ -120,7 +120,7 @@ class WorkerPool:
             yield worker, buffer
 
     def _unpack(self, message: Any, buffer: int) -> BatchResult:
-        """Return the result in a worker's message; its arrays can be in the shared buffer with that index."""
+        """Return the result in a worker's message; its arrays can be in the shared buffer number `buffer`."""
         if isinstance(message, str):
             raise DataError(message)
         arrays, failures, normalized = message

@@ -24,7 +24,8 @@ class Metric:
     accumulated; `merge` adds the state of another process, in any order.
 
     Attributes:
-        higher_is_better: whether a higher value of the main metric is better.
+        higher_is_better: whether a higher value of the main metric is better; for `label_kind`, `required_classes` and
+            other class attributes see `ppzoo.config.component_types.Component`.
     """
 
     higher_is_better = True
@@ -47,7 +48,7 @@ class Metric:
         raise NotImplementedError
 
     def compute(self) -> dict[str, float]:
-        """Return the metrics, without those that have no label to count.
+        """Return the metrics by name; a metric is omitted if no sample has a label for it.
 
         Raises:
             DataError: no sample was added.
@@ -108,6 +109,7 @@ def scores_of(output: Any) -> paddle.Tensor:
     """Return the class scores, N x C, from a tensor or a dictionary with "logits".
 
     Raises:
+        ConfigError: the network has several outputs.
         TrainingError: the scores are not finite.
     """
     scores = output["logits"] if isinstance(output, dict) else output

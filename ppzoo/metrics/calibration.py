@@ -16,7 +16,7 @@ MAX_BINS = 100_000
 
 @METRICS.register
 class ExpectedCalibrationError(Metric):
-    """Mean gap between confidence and accuracy over bins of equal confidence width; lower is better.
+    """Mean gap of confidence and accuracy over bins of equal confidence width, weighted by samples; lower is better.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599, equation 3.
 

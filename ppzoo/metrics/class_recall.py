@@ -23,7 +23,7 @@ class ClassRecall(Metric):
     Attributes:
         recalls: of the last two evaluations, each an array of C with NaN for a class without images.
         confusions: of the last two evaluations, each an array of C (label) x C (prediction) of counts; None with more
-            than 300 classes.
+            than 300 classes, or if the network has another number of scores.
     """
 
     label_kind = "single"

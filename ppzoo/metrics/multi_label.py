@@ -1,6 +1,7 @@
-"""Metrics for images with any number of labels each; a class is predicted if its sigmoid is above 0.5.
+"""Metrics for images with any number of labels each.
 
-Labels below 0 are unknown and ignored. Without known labels a metric has no value.
+A class is predicted if the sigmoid of its score is above 0.5. Labels below 0 are unknown and ignored. Without known
+labels a metric has no value.
 """
 
 from __future__ import annotations

@@ -84,9 +84,9 @@ class ATTRMetric(Metric):
 class TprAtFpr(ScoreMetric):
     """Highest true positive rate at a false positive rate of at most `max_fpr`, for networks of two classes.
 
-    An image counts as positive if the probability of class 1 is above a threshold; `threshold` is the one that reaches
-    the rate. All thresholds are tried; PaddleClas tries 10000, so its rate can be slightly lower. There is no value
-    without images of both classes.
+    An image counts as positive if the probability of class 1 is above a threshold; the metric `threshold` is the one of
+    the returned rate. All thresholds are tried; PaddleClas tries 10000, so its rate can be slightly lower. If a
+    class has no images, no metric is returned.
 
     Args:
         max_fpr: the highest false positive rate, from 0 to 1.

@@ -58,7 +58,7 @@ class FmixOperator:
         return images, mix_labels(soft, soft[order], float(mask.mean(dtype=np.float64)))
 
     def mask(self, height: int, width: int, share: float, random: np.random.Generator) -> np.ndarray:
-        """Return an H x W mask: 1 on `share` of the area, where the noise is highest, 0 on the rest."""
+        """Return an H x W mask: 1 on `share` of the area, where the noise is highest, 0 on the rest; see `max_soft`."""
         descending = np.argsort(low_frequency_noise(height, width, self.decay_power, random), axis=None)[::-1]
         size = len(descending)
         ones = math.ceil(share * size) if random.integers(2) else math.floor(share * size)

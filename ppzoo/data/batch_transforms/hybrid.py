@@ -26,7 +26,8 @@ class MixupCutmixHybrid:
         prob: probability of mixing.
         switch_prob: probability of CutMix if both mixup and CutMix are used.
         mode: draw one mixing ratio and one rectangle per "batch", "pair" or image ("elem").
-        correct_lam: mix labels by the area of the rectangle after clipping at the edge.
+        correct_lam: mix labels by the area of the rectangle after clipping at the edge; if false, before clipping
+            (with `cutmix_minmax` always after clipping).
         label_smoothing: label smoothing of the labels before they are mixed, from 0 to 1.
         num_classes: accepted for PaddleClas's configurations; must be equal to the number of classes.
 

@@ -37,7 +37,7 @@ class MixupOperator:
 
 @BATCH_TRANSFORMS.register
 class CutmixOperator:
-    """Replace a rectangle of each image by the same part of another one; its share of the area is beta-distributed.
+    """Replace a rectangle of each image by the same part of another image; the rectangle's area is beta-distributed.
 
     Yun et al.: "CutMix: Regularization Strategy to Train Strong Classifiers", arXiv:1905.04899. The rectangle is
     clipped at the edge, and labels are mixed by its area after clipping.

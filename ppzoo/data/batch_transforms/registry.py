@@ -29,7 +29,7 @@ def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
     """Return labels as distributions over the classes, N x `class_num` float32.
 
     Raises:
-        DataError: an index outside [0, class_num), or soft labels with another number of classes.
+        DataError: an index outside [0, class_num), or labels of another shape than (N,) or (N, class_num).
     """
     if labels.ndim == 2 and labels.shape[1] == class_num:
         return labels.astype(np.float32)

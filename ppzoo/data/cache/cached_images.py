@@ -54,7 +54,7 @@ class CachedImages:
         transforms: all transforms, the first of which decodes.
 
     Attributes:
-        rest: the transforms that follow.
+        rest: the transforms after those whose results are cached: from the first random one on.
 
     Raises:
         ConfigError: the images are not in files, the transforms do not begin with `DecodeImage`, or `reduced` decoding
@@ -83,11 +83,12 @@ class CachedImages:
         """Return an image after the first transforms, and its label.
 
         Raises:
-            DataError: the file cannot be read, is not an image, or a transform cannot process it; names the file.
+            DataError: the file cannot be read, is not an image, or a transform cannot process it; the error names the
+                file.
         """
         try:
             version = self.dataset.version(index)
-        except OSError:  # reading reports it
+        except OSError:  # reading the file reports the error
             return self._decode(index)
         image = self.store.get(index, version)
         if image is not None:
@@ -125,7 +126,7 @@ def transforms_key(transforms: list[Transform]) -> str:
 
 
 def _facts(value: Any) -> Any:
-    """Return the types and values of an object and of the objects in it, which have to be printable as text."""
+    """Return the types and values of an object and of its attributes or elements (lists, tuples and objects)."""
     if isinstance(value, (list, tuple)):
         return [type(value).__name__, *map(_facts, value)]
     if isinstance(value, (int, float, str, type(None))):

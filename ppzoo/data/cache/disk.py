@@ -58,7 +58,7 @@ class DiskCache:
         self.stored, self.problem = SharedVector(count, "uint8"), Problem()  # stored: 1 once written or verified
 
     def get(self, index: int, version: SourceVersion) -> np.ndarray | None:
-        """Return the image of a version of its source; None if it is not stored, or is damaged."""
+        """Return the image of this version of its source; None if this version is not stored, or is damaged."""
         try:
             data = _read(self._path(version))
         except OSError:  # missing, or a bad sector: the image is decoded and stored again
@@ -94,7 +94,7 @@ class DiskCache:
         return int(np.count_nonzero(self.stored.values))
 
     def stop_reason(self) -> str | None:
-        """Return why no more images are stored; None if they are."""
+        """Return why no more images can be stored; None if they can."""
         return self.problem.describe("less than 1 GiB would stay free on the disk") if self.problem else None
 
     def _path(self, version: SourceVersion) -> str:

@@ -20,7 +20,7 @@ class Header(NamedTuple):
 
     Attributes:
         source: digest of the version of the source that was decoded.
-        content: digest of the pixels.
+        content: digest of the pixels; zeros in the memory cache.
         shape: height, width and channels.
     """
 

@@ -25,7 +25,7 @@ except ImportError:  # Windows
 
 UNKNOWN_MEMORY_BYTES = 4 << 30  # capacity where the available memory is not known
 KEPT_FRACTION = 0.25  # of the memory that is available at the start stays free
-NO_CONTENT = b"\0" * 16
+NO_CONTENT = b"\0" * 16  # instead of a digest of the pixels, which cannot be damaged in memory
 
 
 class MemoryCache:
@@ -36,7 +36,7 @@ class MemoryCache:
 
     Args:
         count: number of images of the dataset.
-        capacity: largest size in bytes; None: the available memory.
+        capacity: largest size in bytes; None: the available memory, or 4 GiB if that is unknown.
         kept_bytes: no image is stored when less memory than this is available; None: a quarter of what is available.
 
     Raises:
@@ -61,7 +61,7 @@ class MemoryCache:
         )
 
     def get(self, index: int, version: SourceVersion) -> np.ndarray | None:
-        """Return the image of a version of its source, read-only; None if it is not stored."""
+        """Return the image of this version of its source, read-only; None if this version is not stored."""
         offset = int(self.offsets.values[index])
         if not offset:
             return None
@@ -97,7 +97,7 @@ class MemoryCache:
         return int(np.count_nonzero(self.offsets.values))
 
     def stop_reason(self) -> str | None:
-        """Return why no more images are stored; None if they are."""
+        """Return why no more images can be stored; None if they can."""
         return self.problem.describe("the memory for it is full") if self.problem else None
 
 

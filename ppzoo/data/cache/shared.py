@@ -15,7 +15,7 @@ LIMIT_REACHED = -1  # instead of an errno
 class SharedVector:
     """N integers, initially 0, that forked processes share; a spawned process gets separate ones, all 0.
 
-    Reading or writing one of them is atomic.
+    Reading or writing one integer is atomic.
     """
 
     def __init__(self, length: int, dtype: str = "int64") -> None:

@@ -92,8 +92,8 @@ def open_library(*, compile_missing: bool) -> ctypes.CDLL | None:
     """Return the library; None if it is not compiled yet and `compile_missing` is false.
 
     Raises:
-        UnavailableError: the platform or Pillow is not supported, the compilation failed, or other users can write to
-            the library.
+        UnavailableError: the platform or Pillow is not supported, the library cannot be compiled, written or loaded, or
+            other users can write to it.
     """
     libjpeg = _find_libjpeg()
     path = cache_home().absolute() / "input" / _key(libjpeg) / LIBRARY
@@ -135,7 +135,7 @@ def _key(libjpeg: Path) -> str:
 
 
 def _compile_locked(libjpeg: Path, path: Path) -> None:
-    """Compile the library, unless another process does."""
+    """Compile the library, unless another process has compiled it meanwhile."""
     try:
         make_folder(path.parent)
         lock = locks.hold(path.parent / "lock", blocking=True, mode=0o600)

@@ -18,7 +18,7 @@ def pack_channels(scale: np.float32, mean: np.ndarray, std: np.ndarray) -> bytes
 def normalize(
     images: np.ndarray, channels: bytes, result: np.ndarray, batch_bytes: int = 0, *, mirrored: bool = False
 ) -> bool:
-    """Write (images * scale - mean) / std to `result`; return False if the compiled code is not available.
+    """Write (images * scale - mean) / std to `result`; return False if compiled code cannot do this.
 
     For most values of `std` the result is bit-identical to NumPy's; for the others it can differ in the last place.
     Callers therefore compare the results for all 256 byte values.

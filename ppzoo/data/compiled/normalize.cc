@@ -33,7 +33,8 @@ void normalize_tail(const std::uint8_t* row, std::size_t begin, std::size_t pixe
 
 #if defined(__x86_64__)
 
-// Where in 48 bytes of 16 pixels the bytes of a channel are: for each block of 16 bytes the positions in it, or -1.
+// 16 pixels are three blocks of 16 bytes. masks[channel][block][pixel]: position in the block of the pixel's value of
+// the channel; -1 if this value is in another block.
 struct Shuffles {
   alignas(16) std::int8_t masks[3][3][16];
 };
@@ -132,7 +133,7 @@ extern "C" void ppzoo_normalize(const std::uint8_t* images, std::size_t count, s
   for (int c = 0; c < 3; ++c) channels[c] = {parameters[0], mean[c], std[c], 1.0f / std[c]};
   const std::size_t plane = height * width;
   const std::size_t rows = is_mirrored ? height : 1,
-                    pixels = is_mirrored ? width : plane;  // one row if the order stays
+                    pixels = is_mirrored ? width : plane;  // without mirroring, an image is one row
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(results) % 16 == 0 && pixels % 4 == 0;
   const Row normalize_one_row = choose_row(is_mirrored != 0, is_large != 0 && is_aligned);
   for (std::size_t image = 0; image < count; ++image, images += 3 * plane, results += 3 * plane) {

@@ -22,15 +22,15 @@ def is_available() -> bool:
 
 
 def decode_part(data: bytes, size: tuple[int, int], bounds: Bounds, divisor: int = 1) -> np.ndarray | None:
-    """Decode a part of a JPEG to RGB; None if the decoder cannot decode it exactly as OpenCV does.
+    """Decode a part of a JPEG to RGB; None if that is not possible with the same pixels as OpenCV's.
 
     Args:
         size: width and height of the result.
         bounds: the part that is needed, in pixels of the result.
-        divisor: decode at 1 / `divisor` of the size of the file.
+        divisor: decode at 1 / `divisor` of the image's width and height.
 
     Returns:
-        H x W x 3 uint8, of which only the part is defined.
+        The complete image, H x W x 3 uint8, whose pixels outside `bounds` are undefined.
     """
     library, (width, height) = loaded_library(), size
     if library is None or _is_truncated(data):
@@ -45,10 +45,10 @@ def decode_resized(data: bytes, size: tuple[int, int], resizing: Resizing, divis
 
     Args:
         size: width and height of the decoded image.
-        divisor: decode at 1 / `divisor` of the size of the file.
+        divisor: decode at 1 / `divisor` of the image's width and height.
 
     Returns:
-        None if the result would differ from that of OpenCV, or the size is not supported.
+        H x W x 3 uint8; None if the result would differ from that of OpenCV, or the size is not supported.
     """
     library = exact_library()
     if library is None or _is_truncated(data):
@@ -64,7 +64,7 @@ def _is_truncated(data: bytes) -> bool:
 
 @lru_cache(maxsize=1)
 def _equals_opencv(library: ctypes.CDLL) -> bool:
-    """Return whether both decoders give the same pixels of a JPEG of noise."""
+    """Return whether the compiled code and OpenCV decode a JPEG of noise to the same pixels."""
     noise = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
     data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -16,7 +16,7 @@ constexpr int kOrder[kLanes] = {0, 2, 1, 3};  // of the lanes in a step
 constexpr int kAhead = 2;                     // rows that are loaded into the cache before they are needed
 constexpr float kOne = 2048;                  // a weight of 1
 constexpr double kMaxScale = 3;               // more input pixels per output pixel do not fit into a lane
-constexpr int kMaxLength = 1 << 16;           // of a JPEG, too
+constexpr int kMaxLength = 1 << 16;           // pixels per side; JPEGs cannot be larger
 
 std::int16_t to_weight(float fraction) {
 #if defined(__x86_64__)
@@ -126,7 +126,7 @@ PPZOO_AVX2 inline void store(void* target, __m256i values) {
   _mm256_storeu_si256(static_cast<__m256i*>(target), values);
 }
 
-// Two lanes at `low` and `high`.
+// Resizes two lanes horizontally, whose input bytes begin at `low` and at `high`.
 PPZOO_AVX2 inline __m256i blend_lanes(const std::uint8_t* low, const std::uint8_t* high, __m256i shuffle,
                                       __m256i weights) {
   const __m128i lower = _mm_loadu_si128(reinterpret_cast<const __m128i*>(low));

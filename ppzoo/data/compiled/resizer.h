@@ -1,4 +1,4 @@
-// Resizes rows of RGB bytes as OpenCV's INTER_LINEAR does, bit by bit, as they are read.
+// Resizes rows of RGB bytes while they are read, bit-identical to OpenCV's INTER_LINEAR.
 
 #pragma once
 

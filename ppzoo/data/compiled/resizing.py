@@ -55,7 +55,7 @@ def complete_axis(origin: int, length: int, outputs: int) -> Axis:
 
 
 def resize(image: np.ndarray, resizing: Resizing) -> np.ndarray | None:
-    """Resize an H x W x 3 uint8 image; None if the compiled code is not available or does not support it."""
+    """Resize an H x W x 3 uint8 image; None if the compiled code is not available or does not support the image."""
     library = exact_library()
     if library is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         return None

@@ -27,7 +27,8 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> tuple[bytes | np.ndarray, int | np.ndarray]:
         """Return the image, as the bytes of its file or as HWC uint8 RGB (or gray), and its label.
 
-        The label is an array of C float32 if an image can have several labels.
+        If an image can have several labels, its label is a (C,) float32 array, or (2, C) with `label_ratio` of
+        `MultiLabelDataset`.
 
         Raises:
             DataError: the file cannot be read.

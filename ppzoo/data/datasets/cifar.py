@@ -68,8 +68,8 @@ class _CIFAR:
         )
         if not os.path.exists(self.file):
             raise DataError(
-                f"dataset.data_file: expected {self.archive}, but {str(self.file)!r} does not exist: correct it, or "
-                f"remove it and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
+                f"dataset.data_file: expected {self.archive}, but {str(self.file)!r} does not exist: correct the "
+                f"key, or remove it and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
             )
         meta, key = self.names
         contents = self._read([meta, *self.parts[mode]])

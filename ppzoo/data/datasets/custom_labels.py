@@ -35,7 +35,7 @@ class CustomLabelDataset(ImageFiles):
         transform_label: `label_key`, the key under which a transform sets the label of a sample.
 
     Raises:
-        ConfigError: an unknown `label_key`, or another number of classes.
+        ConfigError: an unknown `label_key`, an empty `delimiter`, or a `class_num` that does not fit the `label_key`.
         DataError: the folder or the list is missing, or the list is empty.
     """
 

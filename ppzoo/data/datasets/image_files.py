@@ -30,7 +30,7 @@ from ppzoo.files import PathText, is_utf8, read_plain_file
 
 
 def iter_images(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the paths of the image files at any depth below a folder, sorted by name.
+    """Yield the paths of the image files at any depth below a folder: folder by folder, each sorted by name.
 
     Image files have an extension of `IMAGE_SUFFIXES`, in upper or lower case. Hidden files and folders, whose names
     begin with a dot, are skipped. Symbolic links to folders are not followed.
@@ -203,7 +203,7 @@ class ImageFolder(ImageFiles):
         class_num: number of classes of the network; can be larger than the number of folders. None: not checked.
 
     Attributes:
-        skipped: extension -> number of files in class folders that were skipped because of it.
+        skipped: extension -> number of files in class folders that were skipped because of their extension.
 
     Raises:
         DataError: no class folder, too many of them, one without images or with a name that label files cannot

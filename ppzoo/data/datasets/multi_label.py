@@ -143,6 +143,6 @@ class MultiLabelDataset(ImageFiles):
 
 
 def _positive_fraction(labels: np.ndarray) -> np.ndarray:
-    """Return the fraction of 1 among the known labels (N x C) of each class; 0 if none is known."""
+    """Return, for each of C classes, the fraction of 1 among the known labels (of N x C); 0 if no label is known."""
     known = np.maximum((labels >= 0).sum(axis=0), 1)
     return ((labels == 1).sum(axis=0) / known).astype(np.float32)

@@ -48,8 +48,8 @@ class TarShards:
 
     This is the layout of WebDataset: members whose paths are equal up to the first dot of the file name belong to one
     sample. Labels are class indices, or class names, which are numbered in sorted order. Shards are sorted by name,
-    images in their order in the shard; members with other extensions, and those whose names begin with a dot, are
-    skipped.
+    images in their order in the shard (images whose label has a shorter name, such as `NAME.seg.png`, last). Members
+    with other extensions, and those whose names begin with a dot, are skipped.
 
     Args:
         image_root: folder with the `.tar` files.
@@ -59,6 +59,7 @@ class TarShards:
         relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
 
     Raises:
+        ConfigError: an unknown `label_member`.
         DataError: a shard is damaged, or contains links, paths outside of the shard, images without a label or labels
             without an image.
     """
@@ -176,7 +177,7 @@ def list_shards(folder: str) -> list[str]:
 
 
 def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -> list[Entry]:
-    """Return the images of a shard, in their order.
+    """Return the images of a shard, in the order that `TarShards` describes.
 
     Raises:
         DataError: see `TarShards`.
@@ -219,7 +220,7 @@ def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -
 def _group(path: str, images: dict[str, Header], labels: dict[str, str]) -> dict[str, Header]:
     """Return the images by the key of their label: 'a/1.seg.png' belongs to the sample 'a/1', as in WebDataset.
 
-    If such a sample also has an image 'a/1.jpg', that is the image, and the others are skipped.
+    If such a sample also has an image 'a/1.jpg', this one is used, and the others are skipped.
     """
     grouped = {key: image for key, image in images.items() if key in labels}
     extra: dict[str, Header] = {}

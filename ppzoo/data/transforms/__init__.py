@@ -48,9 +48,9 @@ class Compose:
 
     Attributes:
         channel_first: whether the result is C x H x W.
-        last: the normalization, if only a transposition follows it and it can normalize batches; else None.
-        before: the transforms before `last`.
-        mirror: the last of these, if it mirrors images at random; else None.
+        last: the normalization, if at most a transposition follows it and it can normalize batches; else None.
+        before: the transforms before `last`; not used if `last` is None.
+        mirror: the last transform of `before`, if it mirrors images horizontally at random; else None.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -96,7 +96,7 @@ class Compose:
         """Return the transforms before the first random one, as long as their results are uint8, and the rest.
 
         The two parts, applied one after the other, return results that are bit-identical to those of this object. The
-        first part is empty if the list does not begin with `DecodeImage`.
+        first part is empty if the list does not begin with `DecodeImage`, or with one that returns channels first.
 
         Raises:
             ConfigError: `DecodeImage.reduced` depends on a random transform.
@@ -123,7 +123,7 @@ class Compose:
 
     @property
     def leaves_pixels(self) -> bool:
-        """Whether only the normalization and a transposition follow the other transforms, which return uint8."""
+        """Whether the list ends with a normalization and a transposition, and all transforms before return uint8."""
         kept = all(isinstance(transform, KEEPING_BYTES) for transform in self.before)
         return kept and self.last is not None and len(self.transforms) == len(self.before) + 2
 
@@ -139,7 +139,7 @@ def _fuse_reduced_decode(transforms: Sequence[Transform]) -> list[Transform]:
 
 
 def find_partial_decoding(transforms: Sequence[Transform]) -> tuple[DecodeImage, RandCropImage | ResizedCrop] | None:
-    """Return the first two transforms if JPEG files are only decoded as far as the second one needs them."""
+    """Return the first two transforms if JPEG files are only decoded as far as the second one needs; else None."""
     if len(transforms) < 2 or not partial_jpeg.is_available():
         return None
     decode, crop, *_ = transforms
@@ -159,7 +159,7 @@ def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: n
 
 
 def _returns_channels_first(transforms: Sequence[Transform]) -> bool:
-    """Return whether the result of these transforms is C x H x W, after checking those that get such images.
+    """Return whether these transforms return C x H x W; check the transforms that get such images.
 
     Transforms that are not part of ppzoo are not checked: they can be made for C x H x W.
 

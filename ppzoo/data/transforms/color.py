@@ -115,7 +115,7 @@ EIGENVALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 EIGENVECTORS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
 )
-DEVIATION = 0.1
+DEVIATION = 0.1  # standard deviation of the multiples of the components
 
 
 @TRANSFORMS.register

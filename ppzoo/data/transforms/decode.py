@@ -86,12 +86,12 @@ class DecodeImage:
     and are an error.
 
     A decoded image (H x W x 3 or H x W x 1 uint8, RGB or gray) is accepted as if it had just been decoded, so one list
-    of transforms works for files and arrays.
+    of transforms works for files and arrays. A gray array keeps its one channel if `channels` is 3.
 
     Args:
         to_rgb: return the channels in the order red, green, blue; if false, blue, green, red.
         to_np: accepted for PaddleClas's configurations, without effect: images are always arrays.
-        channel_first: return 3 x H x W.
+        channel_first: return C x H x W.
         backend: decoder: "cv2" applies the EXIF orientation, "pil" does not.
         channels: number of channels: 3: RGB; 1: gray; 4: RGB and the alpha channel, which is 255 if the file has none.
         reduced: decode JPEGs at 1/2, 1/4 or 1/8 of their width and height, as long as the next transform, which has to

@@ -35,7 +35,7 @@ class RandomErasing:
         sh: highest area, as a fraction of the image's.
         r1: lowest height / width; the highest is 1 / r1.
         mean: fill values, one per channel, with mode "const"; 0 by default.
-        attempt: number of rectangles to draw until one fits; if none does, the image is not changed.
+        attempt: largest number of rectangles that are drawn until one fits; if none fits, the image is not changed.
         use_log_aspect: draw the logarithm of the aspect ratio uniformly, not the ratio itself.
         mode: how to fill the rectangle: "const": with `mean`; "rand": with one normally distributed value per channel;
             "pixel": with normal noise. "rand" and "pixel" need normalized images.

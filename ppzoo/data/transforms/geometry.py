@@ -35,8 +35,9 @@ INTERPOLATIONS: dict[str, dict[str, int]] = {
 
 
 class Resize:
-    """Resizes H x W x C uint8 images with OpenCV or Pillow. Only Pillow's filters antialias when downsampling.
+    """Resizes H x W x C images with OpenCV (uint8 or float32) or Pillow (uint8, or float32 with one channel).
 
+    When downsampling, Pillow's filters (except for "nearest") and OpenCV's "area" antialias, OpenCV's others do not.
     The default interpolation is that of the backend: bilinear with OpenCV, bicubic with Pillow.
 
     Raises:
@@ -98,7 +99,7 @@ class Window(NamedTuple):
 
     @property
     def resizing(self) -> Resizing | None:
-        """The crop and its size for compiled code; None if its interpolation is not bilinear."""
+        """The crop and its size for compiled code; None if the interpolation is not OpenCV's bilinear."""
         if not self.resize.is_bilinear:
             return None
         check_output_size("ResizeImage", *self.size)

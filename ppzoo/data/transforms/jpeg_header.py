@@ -1,4 +1,4 @@
-"""Reading the size of a JPEG from its first segments, seven times as fast as Pillow reads a complete header.
+"""Reading the size of a JPEG from its first segments, several times as fast as Pillow reads a complete header.
 
 ITU-T T.81, annex B: a file is a series of segments, each with a marker and (except for a few) its length; the frame
 header, one of the SOF segments, has the size.
@@ -14,7 +14,7 @@ JPEG_START = b"\xff\xd8\xff"
 FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, with Huffman codes
 SKIPPED = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, restart interval, comments, application data
 EXIF = (0xE1, b"Exif\0\0")
-ORIENTATION_TAG = re.compile(rb"\x01\x12\x00.|\x12\x01.\x00", re.DOTALL)  # and its type, in either byte order
+ORIENTATION_TAG = re.compile(rb"\x01\x12\x00.|\x12\x01.\x00", re.DOTALL)  # tag and type, in both byte orders
 NOT_TURNED = (b"\0\0\0\1\0\1", b"\1\0\0\0\1\0")  # a count of one value, and the value 1
 FILL, PRECISION = 0xFF, 8
 FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf](?=(..).(..)(..)(.))", re.DOTALL)

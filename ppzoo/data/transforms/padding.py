@@ -103,7 +103,7 @@ class Padv2:
         if min(left, top) < 0 or width + left > to_width or height + top > to_height:
             raise DataError(
                 f"Padv2: an image of {width} x {height} at ({left}, {top}) does not fit into {to_width} x {to_height} "
-                "(width x height): put ResizeImage before it, or increase its size"
+                "(width x height): put ResizeImage before Padv2, or increase the size of Padv2"
             )
         padded = _filled((to_height, to_width, channels), self.fill, np.dtype(np.float32))
         padded[top : top + height, left : left + width] = image

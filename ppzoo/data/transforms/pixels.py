@@ -12,7 +12,7 @@ MAX_CHANNELS = 4  # of an image; `DecodeImage` makes no more
 
 
 def channels_last(image: np.ndarray) -> np.ndarray:
-    """Return a view of a C x H x W or H x W x C image as H x W x C; it is C x H x W if its last axis is above 4."""
+    """Return a view of an image as H x W x C; images whose last axis is longer than 4 are taken as C x H x W."""
     return image if image.shape[2] <= MAX_CHANNELS else image.transpose(1, 2, 0)
 
 

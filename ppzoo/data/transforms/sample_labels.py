@@ -39,7 +39,7 @@ def require_label(key: str | None, transforms: Iterable[object], *, option: str 
         option: the configuration key that `key` is the value of, for messages.
 
     Raises:
-        ConfigError: none does.
+        ConfigError: no transform sets it.
     """
     known = {getattr(transform, "label_key", None) for transform in transforms} - {None}
     if key is not None and key not in known:

@@ -24,6 +24,7 @@ INTERPOLATIONS = {
 }
 COLORS = ("Color", "Contrast", "Brightness", "Sharpness")
 WARPS = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+# The operations of the policies "rand" and "augmix".
 RAND = ("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", *COLORS, *WARPS[:4])
 AUGMIX = ("AutoContrast", *COLORS, "Equalize", "Rotate", "Posterize", "Solarize", *WARPS[:4])
 
@@ -47,11 +48,11 @@ class Operator:
         deviation: standard deviation of the normal noise on a magnitude.
         increasing: the effect of color operations (in either direction) and of solarizing increases with the magnitude;
             else the factor of color operations runs from 0.1 to 1.9, and solarizing decreases.
-        posterize: number of bits to keep: from 0 to 4 with the magnitude ("decreasing"), from 4 to 0 ("increasing"), or
-            from 4 to 8 ("paper").
+        posterize: how the number of bits to keep changes with the magnitude: from 0 to 4 (the effect is "decreasing"),
+            from 4 to 0 (the effect is "increasing"), or from 4 to 8 ("paper").
         translation: translation at magnitude 10, as a fraction of the side.
-        resamplings: one is drawn for each shear, translation and rotation.
-        fill: value of the area that these leave uncovered.
+        resamplings: interpolations, of which each shear, translation and rotation uses a random one.
+        fill: value of the area that shears, translations and rotations leave uncovered.
     """
 
     def __init__(
@@ -103,9 +104,10 @@ class TimmAutoAugment:
       rand: random operations, each applied with probability 1/2. m: magnitude (10); n: number of operations (2);
         mstd: standard deviation of the magnitude (0); inc1: effects increase with the magnitude; w0: weighted choice.
       augmix: a mixture of chains of operations (arXiv:1912.02781). m: magnitude (3); w: number of chains (3); d: length
-        of a chain (1 to 3 at random); a: parameter of the distributions (1); mstd.
+        of a chain (1 to 3 at random); a: parameter of the distributions (1); mstd as for rand.
       original, originalr: AutoAugment for ImageNet, the latter with posterizing that increases with the magnitude;
-      v0, v0r: the policy in the code of EfficientNet, the latter with the same change. mstd.
+      v0, v0r: the policy in the code of EfficientNet, the latter with the same change.
+        All four have mstd as for rand.
 
     Args:
         prob: probability of applying the policy.
