@@ -22,7 +22,7 @@ class Loss:
     """A loss: returns a scalar tensor for the network's output and the labels of a batch.
 
     Attributes:
-        layers: layers of the loss with weights, which are trained with the network; None for most losses.
+        layers: the layers that the loss itself has, whose weights are trained with the network; None for most losses.
         label_kind: "single" or "multi", the labels per image for which the loss is made; None if both work.
         networks: "several" if the output is a dictionary of network name -> output.
     """

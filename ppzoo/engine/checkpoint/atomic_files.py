@@ -5,7 +5,8 @@ The staged manifest commits the new set: before it exists, the old set is valid;
 killed while it renames the files, the next run in the folder completes the renaming. `SavedFiles` reads the valid set
 without moving or removing anything.
 
-File names are strings here: pathlib interns every part of every path, and the `epoch_N` of a long run would accumulate.
+Paths of files are built as strings: pathlib interns every part of every path, and the names `epoch_N` of a long run
+would stay in memory.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ function exponential(value, step) {
 
 /**
  * Draw grid and axes, and return the functions x and y from values to pixels, and the edges.
- * axes: { x: [low, high], y: [low, high], xTitle, yTitle, xText(value), yText(value), integers: of x }.
+ * axes: { x: [low, high], y: [low, high], xTitle, yTitle, xText(value), yText(value), integers }; with integers, the
+ * ticks of x are integers.
  */
 function drawAxes(root, width, height, axes) {
   const yTicks = ticks(...axes.y, 7); // not 5: roundRange adds up to two steps to a range of about five
