@@ -79,6 +79,8 @@ def write_report_files(folder: Path, report: Mapping[str, Any], evaluated: Evalu
         write_table(folder / PREDICTIONS, [PREDICTION_COLUMNS, *_prediction_rows(report, evaluated)])
         if len(report["classes"]) <= MAX_CONFUSION_CLASSES:
             write_table(folder / CONFUSION, rows)
+        else:
+            (folder / CONFUSION).unlink(missing_ok=True)  # of an earlier report
         write_text(folder / PAGE, page)
     except OSError as error:
         raise OutputError(error.filename or folder, error) from error

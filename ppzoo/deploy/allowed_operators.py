@@ -78,7 +78,7 @@ def require_allowed_operators(program: Path) -> None:
     """Refuse a program that could do anything other than compute.
 
     Raises:
-        PpzooError: it has an operator that is not allowed, or is damaged.
+        PpzooError: it has an operator that is not allowed, is damaged, or is larger than `MAX_PROGRAM`.
         OSError: it cannot be read.
     """
     if program.stat().st_size > MAX_PROGRAM:
@@ -112,9 +112,9 @@ def _operators_of_json(content: bytes) -> Iterator[str]:
 
 
 def _without_dialect(name: str) -> str:
-    """Return an operator's name without a known dialect prefix and without the suffix `_` of in-place operators.
+    """Return an operator's name without dialect prefix and suffix `_` (in place); without a prefix, it is unchanged.
 
-    A parameter is read like an input, so that its name is that of the allowed operator `data`.
+    For a parameter, "data" is returned, the name of the operator that reads an input.
     """
     if name == PARAMETER:
         return "data"

@@ -50,10 +50,13 @@ class Normalization(NamedTuple):
         return (pixels * self.scale + self.shift).astype(np.float32).transpose(0, 3, 1, 2)
 
     def require_channels(self, channels: int) -> None:
-        """Check that the network has as many input channels.
+        """Check that the number of channels is that of the network.
+
+        Args:
+            channels: number of input channels of the network.
 
         Raises:
-            ConfigError: it has another number.
+            ConfigError: it is another one.
         """
         if len(self.scale) != channels:
             raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, got {len(self.scale)}")

@@ -16,7 +16,7 @@ from ppzoo.deploy.onnx_graph import INPUT
 
 
 def mean_changes(model: Any, quantized: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how the rounding of the weights changes the mean of each output channel, for each layer with a bias.
+    """Return how the rounding of the weights changes the mean of each output channel, for each Conv and Gemm layer.
 
     Args:
         model: an onnx.ModelProto in float32.
@@ -36,7 +36,7 @@ def mean_changes(model: Any, quantized: bytes, images: np.ndarray) -> dict[str, 
 
 
 def subtract_from_biases(model: Any, changes: Mapping[str, np.ndarray]) -> Any:
-    """Return a copy of a model with smaller biases; a convolution without a bias gets one.
+    """Return a copy of a model from whose biases `changes` are subtracted; a layer without a bias gets one.
 
     Args:
         model: an onnx.ModelProto.

@@ -1,7 +1,8 @@
 """Choose the fastest inference engine for an export on this machine: measured once, then cached.
 
 The result is cached in `$PPZOO_HOME/engines/KEY.json`. The key is a hash of everything that the choice depends on: the
-export, the processor, the number of cores, the versions of the engines, and the batch size.
+export, the processor, the number of cores, the versions of the engines, the batch size, the precision, and whether the
+engine can normalize.
 """
 
 from __future__ import annotations

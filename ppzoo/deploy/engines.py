@@ -40,7 +40,7 @@ class Engine(Protocol):
         """
 
     def batch(self, shape: tuple[int, ...]) -> Batch:
-        """Return an input buffer of that shape; it is valid until the next call.
+        """Return an input buffer of that shape; it is valid until the next call of `batch` or of the engine.
 
         Raises:
             DataError: the program cannot take images of this shape.
@@ -50,6 +50,7 @@ class Engine(Protocol):
 ONNX_ENGINES: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
 ENGINE_NAMES = (PaddleEngine.name, *ONNX_ENGINES)
 PRECISIONS = ("float32", "bfloat16", "int8")
+# The engines that can run the model files of a format.
 RUNNABLE_ENGINES = {ONNX: tuple(ONNX_ENGINES), OPENVINO: (OpenVino.name,)}
 
 
@@ -80,7 +81,7 @@ def require_installed(name: str, key: str = "engine") -> None:
 
 
 def runnable_engines(exported: ExportedModel, precision: str = "float32") -> list[str]:
-    """Return the names of the engines that can run an export, whether they are installed or not."""
+    """Return the names of the engines that can run an export in a precision, whether they are installed or not."""
     if precision == "bfloat16":
         return [OpenVino.name] if OpenVino.name in runnable_engines(exported) else []
     has_program = precision == "float32" and PaddleEngine.name in exported.formats

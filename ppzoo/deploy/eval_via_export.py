@@ -24,8 +24,8 @@ from ppzoo.layers.classifier import HeadInput
 
 MIN_IMAGES = 512  # exporting takes about as long as running the network on half of these
 RELATIVE_TOLERANCE = 1e-4  # max. difference of a score, relative to the largest score
-MORE_IMAGES = 8  # compared if the first two exceed the tolerance
-PROBE_SIZE = 1 << 16  # bytes
+MORE_IMAGES = 8  # number of images that are compared if the first two exceed the tolerance
+PROBE_SIZE = 1 << 16  # bytes of a file that is written to find out whether the disk is full
 
 
 def accelerate_eval(network: paddle.nn.Layer) -> Any:
@@ -41,7 +41,7 @@ def accelerate_eval(network: paddle.nn.Layer) -> Any:
 
 
 def original_network(network: paddle.nn.Layer) -> paddle.nn.Layer:
-    """Return the network that `accelerate_eval` wrapped in `network`, or else `network`."""
+    """Return the original network if `network` is a wrapper that `accelerate_eval` returned, else `network` itself."""
     return network.network if isinstance(network, _AcceleratedNetwork) else network
 
 

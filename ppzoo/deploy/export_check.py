@@ -25,10 +25,10 @@ logger = logging.getLogger("ppzoo")
 
 EXPORT_TOLERANCE = 1e-5  # max. absolute difference of probabilities between a program of Paddle and its network
 TOLERANCES = {PADDLE: EXPORT_TOLERANCE}  # of the other formats: ENGINE_TOLERANCE
-FEATURES_TOLERANCE = 1e-4  # relative to the largest feature
-BATCH_SIZES = (2, 1, 7)  # of the compared batches, repeatedly
+FEATURES_TOLERANCE = 1e-4  # relative to the largest feature, or to 1 if that is larger
+BATCH_SIZES = (2, 1, 7)  # the compared batches have these sizes in turn
 RANDOM_IMAGES = 10
-MORE_IMAGES = 8  # compared with float64 if a difference exceeds the tolerance
+MORE_IMAGES = 8  # number of images on which float64 is computed if a difference exceeds the tolerance
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class FormatCheck:
     features: float | None = None
 
     def describe(self) -> dict[str, float]:
-        """Return the content of `inference.yml`."""
+        """Return the entries of this format for `inference.yml`."""
         named = {"max_difference": self.difference, "top1_agreement": self.agreement}
         return named if self.features is None else {**named, "max_difference_of_features": self.features}
 
@@ -120,7 +120,7 @@ def check_format(kind: str, exported: ExportedModel, reference: Reference) -> Fo
     engine, images = open_format(kind, exported), reference.images
     largest, agreements = 0.0, []
     features: list[float] = []  # max. difference of each batch
-    relative: list[float] = []  # the same relative to the largest feature
+    relative: list[float] = []  # the same, as `FEATURES_TOLERANCE` counts
     for (batch, pixels), expected in zip(images.batches(), reference.outputs, strict=True):
         received = run_engine(engine, batch, pixels)
         require_finite(received[0], images.describe)

@@ -50,7 +50,7 @@ MODEL_FILES = (
 )
 DEPLOYMENT = "Deployment"  # key in the settings: how the formats were written, and how they were checked
 SHOWN_FILES = 5  # in a message
-DIGESTS = "SHA256"  # key in the settings: file name -> digest; PaddlePaddle reads a truncated file as NaN
+DIGESTS = "SHA256"  # key in the settings: file name -> digest; PaddlePaddle does not detect truncated files
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ExportedModel:
     """The validated files of an export.
 
     Attributes:
-        program, parameters: the files of the format "paddle".
+        program, parameters: the files of the format "paddle", which exist if `formats` contains it.
         settings: the content of `inference.yml`.
         identity: a SHA-256 over the files of all formats.
         formats: the formats that the folder has in float32: some of "paddle", "onnx" and "openvino".

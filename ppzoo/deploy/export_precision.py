@@ -41,7 +41,9 @@ class LowerPrecision:
 def add_precision(
     request: LowerPrecision, exported: ExportedModel, onnx_file: bytes, metadata: Mapping[str, str], reopen: Reopen
 ) -> dict[str, Any]:
-    """Write the models of a lower precision next to those in float32, and return what `inference.yml` states of them.
+    """Write the int8 models next to those in float32, and return the entries for `inference.yml`.
+
+    For bfloat16 nothing is written: OpenVINO computes the float32 model in bfloat16.
 
     Args:
         exported: the export in float32.

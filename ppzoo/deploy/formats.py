@@ -125,7 +125,7 @@ def write_program(model: paddle.nn.Layer, image_shape: Sequence[int], folder: Pa
 
 
 def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -> None:
-    """Convert an ONNX model with OpenVINO's own converter; the weights are written without rounding.
+    """Convert an ONNX model with OpenVINO's own converter; the weights are not rounded to float16.
 
     Raises:
         ConfigError: OpenVINO cannot convert it.
@@ -157,7 +157,7 @@ def write_settings(folder: Path, settings: Mapping[str, Any], known: Mapping[str
 
 
 def model_metadata(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return class names, preprocessing and architecture for the metadata of a model, as JSON."""
+    """Return architecture, class names and preprocessing for the metadata of a model; the latter two as JSON."""
     labels: list[str] = next((options["label_list"] for options in settings["PostProcess"].values() if options), [])
     return {
         "architecture": str(settings.get("Global", {}).get("model_name", "")),

@@ -25,13 +25,13 @@ class OnnxEngine:
     """Base class of the engines that run ONNX models.
 
     Args:
-        model: a model.
+        model: see `Model`.
         chw: image shape, C x H x W.
         takes_pixels: whether the model takes H x W x C uint8 images; else C x H x W float32.
         batch_size: the usual batch size.
         precision: "float32", "bfloat16" (OpenVINO only) or "int8", for a model that is quantized.
-        normalization: how to normalize H x W x C uint8 images for a model that takes C x H x W float32. An engine that
-            is not faster for it ignores it.
+        normalization: how to normalize H x W x C uint8 images for a model that takes C x H x W float32; ONNX Runtime,
+            which does not become faster by this, ignores it.
 
     Attributes:
         image_shape: the shape of the images that the engine takes.
@@ -249,8 +249,8 @@ def core() -> Any:
 def _release_idle_threads() -> None:
     """Let OpenVINO release the threads of models that no longer exist, which it keeps for the next model.
 
-    After a fork they do not exist in the child, and the next model of the child would wait for them forever. OpenVINO
-    releases them whenever its plugin for CPUs is unloaded, also if it was the plugin of a temporary `Core`.
+    A fork does not copy threads: the next model of the child would wait for them forever. OpenVINO releases them
+    whenever its plugin for CPUs is unloaded, also if this was the plugin of a temporary `Core`.
     """
     import openvino
 

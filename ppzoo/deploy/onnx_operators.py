@@ -47,7 +47,7 @@ def _conv(graph: Graph, op: Operation) -> None:
     op.require(data_format="NCHW")
     options = {key: list(op.attributes[key]) for key in ("strides", "dilations")}
     if op.attributes["padding_algorithm"] == "SAME":
-        options["dilations"] = [1, 1]  # as PaddlePaddle computes it
+        options["dilations"] = [1, 1]  # with SAME, PaddlePaddle ignores dilations
     pads = op.pads(op.operands[1].shape[2:])
     op.set_result_node("Conv", [op.input(0), op.input(1)], pads=pads, group=op.attributes["groups"], **options)
 

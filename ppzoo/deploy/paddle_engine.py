@@ -25,7 +25,8 @@ ONEDNN_FAULT = "ConvertPirAttribute2RuntimeAttribute not support"
 class InferenceProgram:
     """A program in Paddle Inference that maps a batch of images to all outputs.
 
-    Its files must exist until its first run: if PaddlePaddle cannot run it with oneDNN, it is loaded again without.
+    Its files must exist until its first run: if PaddlePaddle cannot run it with oneDNN, they are loaded again without
+    oneDNN.
 
     Raises:
         RuntimeError, ValueError, OSError, IndexError: its files are damaged.
@@ -66,7 +67,7 @@ class InferenceProgram:
         return [output.copy_to_cpu() for output in self._outputs]
 
     def _disable_onednn_after(self, error: RuntimeError) -> None:
-        """Load the program again without oneDNN if `error` is PaddlePaddle's fault; raise any other error again."""
+        """Load the program again without oneDNN if `error` contains `ONEDNN_FAULT`; raise any other error again."""
         if not (self._has_onednn and ONEDNN_FAULT in str(error)):
             raise error
         log_disabled_onednn(self._files[0])
@@ -142,5 +143,5 @@ def _inference_config(program: Path, parameters: Path, *, onednn: bool) -> paddl
 
 @cache
 def log_disabled_onednn(program: Path) -> None:
-    """Log it once per program, also if several engines open it."""
+    """Log that a program runs without oneDNN, once per program, also if several engines open it."""
     logger.info("running %s without oneDNN: PaddlePaddle %s cannot run it with oneDNN", program, paddle.__version__)

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 TEXT_LINES = {"stride_list": [2, [2, 1], [2, 1], [2, 1], [2, 1]]}  # strides of networks for wide images
+# Suffix of the task -> options of the architecture.
 TASKS: dict[str, dict[str, Any]] = {
     "": {},
     "_doc_ori": {},
@@ -23,7 +24,7 @@ OWN_NAMES = ("ThreshOutput", "VehicleAttribute", "PersonAttribute", "TableAttrib
 
 
 def find_architecture(model_name: str) -> dict[str, Any]:
-    """Return the section `Arch` for a name of PaddleX; the name itself if it is not one of PaddleX's forms.
+    """Return the section `Arch` for a name of PaddleX; a name that does not have PaddleX's form is kept.
 
     >>> find_architecture("PP-LCNet_x0_25_doc_ori")
     {'name': 'PPLCNet_x0_25'}
@@ -38,7 +39,11 @@ def find_architecture(model_name: str) -> dict[str, Any]:
 
 
 def default_labels(name: str, options: dict[str, Any]) -> list[str] | None:
-    """Return the label names of a postprocessing step without `label_list`; None if it requires the list."""
+    """Return the label names of a postprocessing step without `label_list`.
+
+    They are the options `label_0` and `label_1` if both are set, else [] for a step with default names; None for a step
+    that requires the list.
+    """
     if name not in OWN_NAMES:
         return None
     named = [options.get(option) for option in NAMED_LABELS]

@@ -228,7 +228,7 @@ def _check_keys(threshold: Mapping[str, float]) -> None:
 def _top_k(probabilities: np.ndarray, k: int) -> tuple[list[int], list[float]]:
     """Return indices and values of the `k` largest probabilities, in descending order; ties go to the lower index.
 
-    It takes one maximum after another: right after an inference, when the caches are cold, sorting is four times as
+    The maxima are found one after another: right after an inference, when the caches are cold, sorting is four times as
     slow.
     """
     remaining = probabilities.copy()

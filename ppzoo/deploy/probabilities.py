@@ -45,7 +45,7 @@ class Probabilities(paddle.nn.Layer):
 class ProbabilitiesAndFeatures(Probabilities):
     """`Probabilities` with the features as a second output: the input of the layer that computes the class scores.
 
-    They come from `HeadInput`, which `ppzoo.explain.embed` uses, too.
+    The features come from `HeadInput`, which `ppzoo.explain.embed` uses, too.
     """
 
     def __init__(self, network: Classifier, *, multi_label: bool = False) -> None:

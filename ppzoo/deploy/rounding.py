@@ -20,7 +20,7 @@ OutputFunction = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
 def output_function(layer: paddle.nn.Layer) -> OutputFunction:
-    """Return a layer in evaluation mode as a function from an array to the arrays of all its outputs."""
+    """Return a function from an array to the arrays of all outputs of a layer, which must be in evaluation mode."""
 
     def compute(images: np.ndarray) -> list[np.ndarray]:
         with paddle.no_grad():
@@ -55,7 +55,7 @@ def is_rounding(
 
     Args:
         images: N x C x H x W; use at least eight.
-        relative: measure errors relative to the largest value of an output.
+        relative: as for `max_errors`.
         inputs: what the program gets for these images if it normalizes them; by default the images.
     """
     network, reference = output_function(layer), float64_function(layer)
@@ -73,7 +73,11 @@ def is_rounding(
 
 
 def max_errors(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray], relative: bool) -> np.ndarray:
-    """Return the largest absolute error of each image over all outputs, shape N."""
+    """Return the largest absolute error of each image over all outputs, shape N.
+
+    Args:
+        relative: divide the errors of an output by its largest exact value.
+    """
     errors = []
     for output, expected in zip(outputs, exact, strict=True):
         scale = max(float(np.abs(expected).max()), 1e-30) if relative else 1.0

@@ -1,4 +1,4 @@
-"""Training and evaluation of models, losses, metrics and data loaders that `ppzoo.builders` builds."""
+"""Training and evaluation; `ppzoo.builders` builds the models, losses, metrics and data loaders for them."""
 
 from ppzoo.engine.amp import GradScaler, MixedPrecision, build_mixed_precision
 from ppzoo.engine.checkpoint.atomic_files import require_undamaged

@@ -1,7 +1,7 @@
 """Automatic mixed precision (AMP): the forward pass runs in half precision; weights, losses and updates stay float32.
 
-Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv:1710.03740. The weights are never cast, not
-even at level O2, so no master copies are needed, and a checkpoint is the same as without mixed precision.
+Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv:1710.03740. The weights are stored in
+float32, also at level O2, so no master copies are needed, and a checkpoint is the same as without mixed precision.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GradScaler:
 
     Attributes:
         good: number of steps since the last overflow or doubling.
-        skipped: number of skipped steps; `in_a_row`: those since the last step that was not skipped.
+        skipped: number of skipped steps; `in_a_row`: number of steps skipped since the last one that was not skipped.
     """
 
     INTERVAL = 2000
@@ -60,7 +60,7 @@ class GradScaler:
             step: number of the step in the run, from 1, for the log.
 
         Raises:
-            NotFiniteError: too many steps in a row were skipped: the scale is not the cause.
+            NotFiniteError: `MAX_SKIPPED_IN_A_ROW` steps in a row were skipped.
         """
         if is_finite:
             self.good, self.in_a_row = self.good + 1, 0

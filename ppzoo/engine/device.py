@@ -17,14 +17,17 @@ LAUNCHED = "PADDLE_TRAINER_ID"  # set by PaddlePaddle's launcher, which assigns 
 
 
 def require_device(name: str, option: str) -> None:
-    """Check a device that was requested on the command line; unlike `Global.device`, it must be available.
+    """Check a device that was requested on the command line.
+
+    A build of PaddlePaddle without CUDA raises an error if a GPU is requested here, but not for `Global.device` (see
+    `select_device`).
 
     Args:
-        option: the option that names it, for messages.
+        option: the command-line option that requests the device, for messages.
 
     Raises:
         ConfigError: the name is not that of a device.
-        DeviceError: there is no GPU, or this build of PaddlePaddle cannot use it.
+        DeviceError: the requested GPU does not exist, or PaddlePaddle was built without CUDA.
     """
     if not re.fullmatch(r"auto|cpu|gpu(:[0-9]+)?", name):
         raise ConfigError(f"{option}: expected 'cpu', 'gpu', 'gpu:N' or 'auto', got {name!r}")
@@ -42,8 +45,8 @@ def select_device(name: str) -> str:
     """Select the device "auto", "cpu", "gpu" or "gpu:N" for this process, and return the selected device.
 
     "auto" selects a GPU if there is one. Under PaddlePaddle's launcher "gpu:N" means "gpu", the GPU that the launcher
-    assigned to this process. A build of PaddlePaddle without CUDA always uses the CPU and logs that once, since all
-    configurations of PaddleClas request a GPU.
+    assigned to this process. If PaddlePaddle was built without CUDA, the CPU is used instead of a requested GPU, which
+    is logged once: it is no error, since all configurations of PaddleClas request a GPU.
 
     Raises:
         DeviceError: PaddlePaddle was built with CUDA, but the requested GPU does not exist.

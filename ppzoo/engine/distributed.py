@@ -1,9 +1,9 @@
 """Data-parallel training by several processes, started with `python -m paddle.distributed.launch`.
 
 Each process has the complete network and its share of every batch. The processes average their gradients during the
-backward pass and gather their metrics, so that all of them have the same parameters, metrics and decisions at any time.
-The main process, that of rank 0, writes the files. Without the launcher there is one process, and these functions do
-nothing.
+backward pass and gather their metrics, so that all of them have the same trained parameters, metrics and decisions at
+any time. The main process, that of rank 0, writes the files. Without the launcher there is one process, and nothing is
+transferred.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ProcessGroup:
 
     @property
     def is_launched(self) -> bool:
-        """Whether PaddlePaddle's launcher started this process; it stops processes by several SIGTERM in a row."""
+        """Whether PaddlePaddle's launcher started this process; the launcher ends it by several SIGTERM in a row."""
         return "PADDLE_TRAINER_ID" in os.environ
 
     @property
@@ -156,7 +156,7 @@ class _MultiProcessGroup(ProcessGroup):
         return loss if factor == 1 else loss * factor
 
     def gradient_averager(self, model: paddle.nn.Layer, *, overlap: bool = True) -> GradientAverager:
-        overlap &= not has_synchronized_norms(model)  # they use the same connections during the backward pass
+        overlap &= not has_synchronized_norms(model)  # these norms use the same connections during the backward pass
         return BucketAverager(model.parameters(), self.size, self._start_all_reduce, overlap=overlap)
 
     def _start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:

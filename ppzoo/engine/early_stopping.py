@@ -12,11 +12,12 @@ class EarlyStopping:
 
     Args:
         patience: the run ends after this many such evaluations.
-        min_gain: a value counts as an improvement if it is better than the best one so far by more than this.
+        min_gain: a value counts as an improvement if it is better than `best` by more than this.
         higher_is_better: whether a higher value of the metric is better.
 
     Attributes:
-        best: value of the last improvement; `waited` counts the evaluations since then.
+        best: value of the last improvement, at first that of the first evaluation; `waited` counts the evaluations
+            since then.
     """
 
     def __init__(self, patience: int, min_gain: float = 0.0, higher_is_better: bool = True) -> None:

@@ -16,7 +16,9 @@ from ppzoo.native import operators
 
 
 class ExponentialMovingAverage:
-    """average = d * average + (1 - d) * weights after each update; running statistics are averaged, too.
+    """average = d * average + (1 - d) * weights after each update.
+
+    Running statistics are averaged, too; integers are copied.
 
     Args:
         model: its current weights are the initial average.
@@ -25,7 +27,7 @@ class ExponentialMovingAverage:
             soon lose their influence.
 
     Attributes:
-        values: the averages by structured name; each tensor has its parameter's name.
+        values: the averages by structured name; the `name` of each tensor is that of its parameter.
         updates: n.
     """
 

@@ -38,7 +38,8 @@ def evaluate(
     The model is put into evaluation mode, and back into its own mode afterwards.
 
     Args:
-        batches: batches with `images` (N x C x H x W) and `labels`; None for a batch without readable images.
+        batches: batches with `images` (N x C x H x W, or a list of such views for `TtaModel`), `labels` and `indices`;
+            None for a batch without readable images.
         loss: returns a mapping with "loss", the mean over a batch, as for `Trainer`.
         processes: the processes that share the batches; all return the results of all samples.
         describe: returns the name of the image with the given index, for error messages.

@@ -53,7 +53,7 @@ class StepLoader:
         return self.count
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Batch], None, None]:
-        """Yield the epoch's steps from `start_step` on, without empty batches."""
+        """Yield the epoch's steps from number `start_step` on, without the batches that have no readable image."""
         start = start_step * self.update_freq
         end = min(self.count * self.update_freq, self.batches_per_epoch)
         with closing(self._batches(epoch * self.batches_per_epoch + start, end - start)) as batches:

@@ -26,7 +26,7 @@ class GradientAverager:
     """Averages the gradients of parameters; this base class is for a single process and does nothing."""
 
     def start(self) -> None:
-        """Average the gradients of the next backward pass, each as soon as it is computed."""
+        """Prepare for the next backward pass, whose gradients are averaged."""
 
     def finish(self) -> None:
         """Wait until each parameter's gradient is its mean over the processes.
@@ -71,7 +71,8 @@ class BucketAverager(GradientAverager):
 
     def finish(self) -> None:
         self._is_active = False
-        # With `overlap`, these begin with the first bucket that has a parameter on which the loss does not depend.
+        # The buckets that are not being transferred yet: without `overlap` all; with it, those from the first bucket on
+        # that lacks a gradient, because the loss does not depend on one of its parameters.
         for bucket in self._buckets[len(self._transfers) :]:
             self._transfer(bucket)
         for transfer in self._transfers:

@@ -20,7 +20,9 @@ AVERAGED_SHARE = 0.1  # fraction of the steps that the moving average of the los
 MAX_GROWTH = 4.0  # the test ends when the smoothed loss exceeds its minimum times this
 MIN_DROP = 0.01  # smallest decrease of the loss that allows a suggestion, relative to the first values of the loss
 MIN_DROP_IN_DEVIATIONS = 5.0  # the same, in standard deviations of the smoothed loss; both have to be reached
-WIDE_RANGE = 100.0  # last rate / first rate of a test that ended early: above it, --max or the steps are too large
+# If the last rate of a test that ended early is more than this times the first one, the rates grow too fast, because of
+# --max or --steps; otherwise the first one, --min, is too high.
+WIDE_RANGE = 100.0
 STEEP_SHARE = 0.4  # slope of the loss at the suggested rate, as a fraction of the steepest slope
 BELOW_MINIMUM = 0.1  # `Suggestion.below_minimum` / the rate where the smoothed loss is lowest
 
@@ -65,8 +67,8 @@ class LossAverage:
 class Suggestion:
     """Learning rates that a range test suggests.
 
-    The steepest descent alone is often too low: where the outputs of a new network are too large, the loss falls
-    fastest while they shrink, long before the network learns most.
+    The rate of the steepest descent, `steepest`, is often too low: where the outputs of a new network are too large,
+    the loss falls fastest while they shrink, long before the network learns most.
 
     Attributes:
         rate: the highest rate at which the smoothed loss falls at least 0.4 times as fast as at its steepest
@@ -101,7 +103,7 @@ class RangeTest:
 def run_range_test(trainer: Trainer, steps: int, on_step: OnStep | None = None) -> RangeTest:
     """Train for at most `steps` steps and record the loss at each learning rate.
 
-    The test ends early when the smoothed loss is 4 times its minimum, or a loss or gradient is not finite.
+    The test ends early when the smoothed loss exceeds 4 times its minimum, or a loss or gradient is not finite.
 
     Args:
         trainer: its schedule is an `ExponentialRange` over the same number of steps.

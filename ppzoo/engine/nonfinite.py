@@ -29,7 +29,8 @@ def _is_finite(output: paddle.Tensor) -> bool:
 def first_nonfinite_layer(model: paddle.nn.Layer, images: paddle.Tensor) -> str | None:
     """Return the name of the first layer of `model` whose output for `images` is not finite; None if there is none.
 
-    The forward pass is recomputed in the model's current mode, which updates running statistics in training mode.
+    Only layers without sublayers are checked. The forward pass is recomputed in the model's current mode, which updates
+    running statistics in training mode.
     """
     found: list[str] = []
 

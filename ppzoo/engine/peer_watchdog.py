@@ -25,11 +25,11 @@ CONNECT_TIMEOUT = 60.0  # seconds for all processes to connect
 GRACE_PERIOD = 10.0  # seconds for this process to end by itself after another one failed
 # Seconds of silence before the system probes a connection, seconds between probes, number of unanswered probes.
 KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3}
-MAX_MESSAGE_LENGTH = 1000  # characters of an error
+MAX_MESSAGE_LENGTH = 1000  # characters of an error, and bytes of the message with which a process connects
 
 
 class PeerError(TrainingError):
-    """Another process of the run failed; the exit status is that of its error."""
+    """Another process of the run failed; the exit status is that of the other process's error."""
 
     def __init__(self, text: str, exit_status: int = TrainingError.exit_status) -> None:
         super().__init__(text)
@@ -40,7 +40,8 @@ class PeerWatchdog:
     """Connections between process 0 and the other processes.
 
     Args:
-        rank, size: number of this process, and of processes.
+        rank: number of this process.
+        size: number of processes.
         broadcast: returns process 0's value in all processes.
         host: address of process 0 for the others.
 

@@ -6,7 +6,7 @@ replaced `forward`, `ppzoo.layers` would use separate operators instead of the f
 
 In the backward pass PaddlePaddle runs gradient hooks of the tensors between the layers: the time from the hook of a
 layer's output to the next hook is that layer's. On GPUs, which compute asynchronously, the device is synchronized
-before each time is taken; this was not run on a GPU.
+before each time is taken. Profiling has not been tested on a GPU.
 """
 
 from __future__ import annotations
@@ -174,12 +174,12 @@ class LayerTimer:
         return output
 
     def watch(self, tensors: Any) -> None:
-        """Count the backward pass of the operators that returned `tensors` for the innermost open layer."""
+        """Attribute the backward pass of the operators that returned `tensors` to the innermost open layer."""
         if self._open:
             self._hook(tensors, self._open[-1][0])
 
     def _hook(self, value: Any, owner: str) -> None:
-        """Add hooks that count the time of the backward pass for `owner`, except to tensors that have an owner."""
+        """Add hooks that attribute the time of the backward pass to `owner`; tensors that have an owner keep it."""
         if isinstance(value, paddle.Tensor):
             if not value.stop_gradient and id(value) not in self._hooked:
                 self._hooked[id(value)] = value
@@ -195,7 +195,7 @@ class LayerTimer:
         self._owner, self._since = None, self.clock()
 
     def end_backward(self) -> None:
-        """Count the time since the last hook."""
+        """Attribute the time since the last hook to the layer of that hook."""
         self._switch("")
 
     def _switch(self, owner: str | None) -> None:

@@ -1,8 +1,8 @@
 """A timeout for connecting the processes of a run: a process that waits too long for others prints an error and exits.
 
-PaddlePaddle waits in C++ code that holds Python's global lock, so no thread and no signal handler of Python can run.
-Therefore a child process prints the messages, a C thread of `faulthandler` ends this process with exit status 1, and
-signals have the system's default effect.
+PaddlePaddle waits in C++ code that holds Python's global interpreter lock, so no thread and no signal handler of Python
+can run. Therefore a child process prints the messages, a C thread of `faulthandler` ends this process with exit status
+1, and signals have the system's default effect.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class RunningMetrics:
         self.reset()
         self.images = int(state["images"])
         sums = {name: float(value) for name, value in state["sums"].items()}
-        # Older checkpoints have no "weights": each image had weight 1, and "loss", the sum of several, was stored, too.
+        # Older checkpoints have no "weights": each image had weight 1. They have "loss" in addition to several losses.
         weights = state.get("weights", dict.fromkeys([name for name in sums if name != "loss"] or sums, self.images))
         self.weights = {name: float(value) for name, value in weights.items()}
         self.sums = {name: sums[name] for name in self.weights}

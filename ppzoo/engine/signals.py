@@ -8,7 +8,7 @@ from types import FrameType
 
 from ppzoo.errors import Interrupted
 
-# Windows sends SIGBREAK for Ctrl-Break; SIGTERM exists there, but only Python's own `signal.raise_signal` sends it.
+# Windows sends SIGBREAK for Ctrl-Break; it has SIGTERM, too, but only Python's own `signal.raise_signal` sends that.
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
 
 

@@ -39,7 +39,7 @@ class Profile:
         parts: the time of each part of the steps; the parts do not overlap.
         layers: the time of each layer that was called, by structured name.
         loss_backward: time of the backward pass through the loss, before it reaches the network.
-        spans: all steps, parts and calls of layers that were timed, in the order in which they ended.
+        spans: all steps, parts, and forward and backward passes of layers, in the order in which they ended.
         images_per_second: training speed, measured in other steps of the same training, without profiling.
     """
 

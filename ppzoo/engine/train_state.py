@@ -115,9 +115,9 @@ class TrainState:
         self.progress = Progress()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but tensors, as plain values: the content of a `.pdstates`.
+        """Return the content of a `.pdstates`: plain values that the other files of a checkpoint lack.
 
-        PaddleClas reads its entries "metric" and "epoch".
+        PaddleClas reads the entries "metric" and "epoch".
         """
         return {
             "metric": self.progress.best,

@@ -36,12 +36,13 @@ class Plan:
     """How long to train and when to evaluate.
 
     Attributes:
-        epochs: number of passes over the data.
+        epochs: number of epochs.
         eval_interval: epochs between two evaluations; the last epoch is always evaluated.
         start_eval_epoch: number of epochs at the beginning that are not evaluated.
         main: the evaluation metric that decides which epoch is the best.
         higher_is_better: whether a higher value of that metric is better.
-        metrics_interval: steps between two computations of the epoch's running metrics.
+        metrics_interval: steps between two computations of the epoch's running metrics; the last step always computes
+            them.
     """
 
     epochs: int
@@ -103,6 +104,7 @@ class Trainer:
 
         Raises:
             NotFiniteError: a loss or a gradient is not finite.
+            DataError: no image of an epoch can be read.
             TrainingError: an evaluation metric is not finite.
             Interrupted: this or another process received a signal to stop; the callbacks have been notified.
         """
@@ -130,7 +132,8 @@ class Trainer:
     def run_steps(self, count: int) -> Generator[tuple[dict[str, float], int], None, None]:
         """Make `count` training steps without evaluations, and yield the losses and the number of images of each step.
 
-        Callbacks are not notified of steps and epochs. The data are repeated if an epoch has fewer steps than `count`.
+        Of the callbacks' methods, only `on_gradients` is called. The data are repeated if an epoch has fewer steps than
+        `count`.
         """
         progress = self.state.progress
         self.state.model.train()

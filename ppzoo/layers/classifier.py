@@ -39,6 +39,7 @@ class Classifier(nn.Layer):
     derived_entries: tuple[str, ...] = ()
     architecture = ""
     image_channels = 3
+    _stem_paths: tuple[str, ...] = ()
 
     def __init__(self, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
@@ -71,18 +72,19 @@ class Classifier(nn.Layer):
 
         Parameter names stay the same.
         """
-        for path in self.stem_paths:
+        self._stem_paths = self.stem_paths
+        for path in self._stem_paths:
             layer = sublayer_at(self, path)
             self._replace(layer, _resized_convolution(layer, in_channels, layer._out_channels))
         self.image_channels = in_channels
 
     @property
     def stem_paths(self) -> tuple[str, ...]:
-        """Attribute paths of all convolutions with `image_channels` input channels.
+        """Attribute paths of the convolutions that read the images.
 
-        These are the convolutions that read the images, unless inner convolutions have equally few input channels.
+        These are the convolutions that have `image_channels` input channels before the first call of `reset_stem`.
         """
-        return tuple(
+        return self._stem_paths or tuple(
             path
             for path, layer in self.named_sublayers()
             if isinstance(layer, nn.Conv2D) and layer._in_channels == self.image_channels

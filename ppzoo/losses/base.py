@@ -22,7 +22,7 @@ class Loss:
     """A loss: returns a scalar tensor for the network's output and the labels of a batch.
 
     Attributes:
-        layers: layers of the loss with weights, which are trained with the network; None for most losses.
+        layers: the layers that the loss itself has, whose weights are trained with the network; None for most losses.
         label_kind: "single" or "multi", the labels per image for which the loss is made; None if both work.
         networks: "several" if the output is a dictionary of network name -> output.
     """
@@ -45,7 +45,13 @@ class Loss:
 
 
 def logits_of(output: Any) -> paddle.Tensor:
-    """Return the logits, N x C, from a tensor or a dictionary with "logits"; half precision is cast to float32."""
+    """Return the logits, N x C, from a tensor or a dictionary with "logits"; half precision is cast to float32.
+
+    The output of an inner layer, a tensor of another shape, is returned in the same way.
+
+    Raises:
+        ConfigError: the network has several outputs.
+    """
     logits = output["logits"] if isinstance(output, dict) else output
     if isinstance(logits, (list, tuple)):
         raise ConfigError("expected a network with one output, got several; use GoogLeNetLoss for GoogLeNet")
@@ -93,10 +99,10 @@ def require_same_samples(labels: paddle.Tensor, logits: paddle.Tensor) -> None:
 
 
 def class_weights_of(weights: ClassWeights) -> paddle.Tensor | None:
-    """Return the class weights as a tensor of C.
+    """Return the class weights as a tensor of C values; None without weights.
 
     Raises:
-        ConfigError: a negative weight, no positive one, or "balanced".
+        ConfigError: a negative or infinite weight, no weight above 0, or "balanced".
     """
     if weights is None:
         return None
@@ -112,7 +118,10 @@ def weighted_mean(losses: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Te
     """Return the mean over a batch of the losses per class (N x C), weighted by class.
 
     The divisor is the total weight of the labels `soft` (N x C), so that equal weights change nothing. If it is 0, the
-    mean and its gradients are 0.
+    mean and its gradients are 0. Without weights, it is the batch size.
+
+    Raises:
+        ConfigError: the number of weights is not that of the classes.
     """
     if weights is None:
         return losses.sum(axis=-1).mean()

@@ -31,7 +31,7 @@ class CELoss(Loss):
     Args:
         epsilon: label smoothing, in [0, 1).
         class_weights: weight of each class, for unbalanced data. The loss is the sum of the weighted losses of the
-            images, divided by the sum of their weights: in training over a batch, in evaluation over all batches.
+            images, divided by the sum of their weights: in training over a step, in evaluation over all batches.
             "balanced" (in configurations only) gives class c the weight n / (k n_c), for n training images, k classes
             that have images, and n_c images of class c.
         reduction: accepted for PaddleClas's configurations: the loss of a batch is always the mean.

@@ -1,9 +1,9 @@
-"""Base of the distillation losses, and their cross entropies.
+"""Base of the distillation losses, and the distillation losses that are cross entropies.
 
-The output is a dictionary of network name -> output of the network.
+The losses receive a dictionary of network name -> output of the network.
 
 A network with `return_patterns` returns a dictionary of its logits (key "logits") and of the outputs of inner layers;
-the option `key` of each loss selects one of them.
+the option `key` of a loss, or a similar one such as `s_key`, selects one of them.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from ppzoo.losses.distillation import DistillationLoss, check_pairs
 from ppzoo.losses.feature_layers import MGDLoss, PEFDLoss, ReviewKDLoss
 
 BASES: dict[str, type[nn.Layer]] = {base.__name__: base for base in (AFDLoss, MGDLoss, PEFDLoss, ReviewKDLoss)}
+# The options of which `s_key` and `t_key` have to be lists, too: one value per layer.
 LISTS = {"AFDLoss": ("s_shapes", "t_shapes"), "ReviewKDLoss": ("student_channels", "teacher_channels")}
 Keys = str | list[str] | None
 

@@ -52,7 +52,7 @@ class DistillationDMLLoss(PairLoss):
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
         p, q = activate(student, self.act), activate(teacher, self.act)
         class_num = p.shape[-1]
-        tiny = 1e-12  # PaddleClas's
+        tiny = 1e-12  # as in PaddleClas
         # q log(q / p) + p log(p / q)
         cost = (q - p) * (paddle.log(q + tiny) - paddle.log(p + tiny)) * (class_num / 2)
         if self.weight_ratio:

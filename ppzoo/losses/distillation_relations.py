@@ -11,7 +11,7 @@ from ppzoo.errors import ConfigError
 from ppzoo.losses.base import LOSSES
 from ppzoo.losses.distillation import DistillationLoss, check_pairs
 
-TINY = 1e-12  # PaddleClas's
+TINY = 1e-12  # as in PaddleClas
 
 
 @LOSSES.register

@@ -66,7 +66,7 @@ class MultiLabelLoss(Loss):
 
 
 def ratio_weights(target: paddle.Tensor, ratio: paddle.Tensor) -> paddle.Tensor:
-    """Return the weight of each label, N x C, from the fractions of positives: the rarer it is, the larger."""
+    """Return the weight of each label, N x C, from the fractions of positives; rarer labels have larger weights."""
     positive = (target > 0.5).astype(ratio.dtype)
     return paddle.exp(positive * (1 - ratio) + (1 - positive) * ratio)
 

@@ -89,12 +89,11 @@ class Variant:
         """
         self._check(options)
         channels = self._image_channels(in_channels, options)
-        if CHANNEL_OPTION in self.options:
-            options[CHANNEL_OPTION] = channels
+        options.pop(CHANNEL_OPTION, None)
         with paddle.utils.unique_name.guard():
             network = self.network(**self.fixed, **options)
         network.architecture = self.name
-        network.image_channels = channels if CHANNEL_OPTION in self.options else self.image_shape[0]
+        network.image_channels = self.image_shape[0]
         if channels != network.image_channels:
             network.reset_stem(channels)
         return network

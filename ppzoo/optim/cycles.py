@@ -120,7 +120,7 @@ class CosineFixmatch(RatedSchedule):
         learning_rate: the rate at the end of the rise, from which the cosine falls, above 0.
         num_warmup_steps: length of the rise, in training steps (epochs with `by_epoch`).
         num_cycles: number of half periods of the cosine, above 0. In step t of the T steps after the rise, the rate is
-            learning_rate * cos(pi * num_cycles * t / T).
+            learning_rate * cos(pi * num_cycles * t / T), or 0 where the cosine is negative.
     """
 
     num_warmup_steps: int
@@ -128,7 +128,8 @@ class CosineFixmatch(RatedSchedule):
 
     def prepare(self) -> None:
         in_run = 0 <= self.num_warmup_steps < self.total
-        steps = f"a number of at least 0 and below {self.total}, the steps of the run"
+        units = "epochs" if self.by_epoch else "steps"
+        steps = f"a number of at least 0 and below {self.total}, the {units} of the run"
         require(in_run, "num_warmup_steps", steps, self.num_warmup_steps)
         require(self.num_cycles > 0, "num_cycles", "a number above 0", self.num_cycles)
 

@@ -37,7 +37,8 @@ class Recipe:
             "clip_norm": 1.0} or {"name": "ClipGradByValue", "max": 1.0}.
         no_weight_decay_name: parts of structured names (the keys of `state_dict()`), separated by spaces; parameters
             whose name contains one of these parts are not decayed.
-        one_dim_param_no_weight_decay: do not decay biases and the scales of normalization layers.
+        one_dim_param_no_weight_decay: do not decay parameters with one dimension, such as biases and the scales of
+            normalization layers.
         learning_rate_factors: shell pattern of structured names -> factor on the learning rate, such as `{"fc.*": 10}`.
             The factor replaces the one that the network sets; if several patterns match, the first one is used.
         multi_precision: keep float32 master copies of float16 and bfloat16 weights.
@@ -78,7 +79,7 @@ class Recipe:
         if not counts:
             raise ConfigError("expected a model with parameters to train, got one whose parameters are all frozen")
         name, count = counts.most_common(1)[0]
-        if count > 1:  # they are the keys of the optimizer's state
+        if count > 1:  # the names are keys of the optimizer's state
             raise ConfigError(f"expected different names for all parameters, got {name!r} for {count} of them")
         set_learning_rate_factors(model, self.factors(model))
         exempted = select_exempted(model, (self.no_weight_decay_name or "").split(), self.one_dim_param_no_weight_decay)
@@ -267,7 +268,8 @@ class AdamWDL(AdamW):
     Args:
         layerwise_decay: factor on the learning rate from each layer to the layer below it, above 0 and at most 1; the
             head has the full rate. None: the same rate for all layers.
-        filter_bias_and_bn: do not decay biases and the scales of normalization layers.
+        filter_bias_and_bn: do not decay parameters with one dimension, such as biases and the scales of normalization
+            layers.
     """
 
     layerwise_decay: float | None = None

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from ppzoo.optim.checks import require
 from ppzoo.optim.schedule import SCHEDULES, RatedSchedule
 
+# The attributes that `observe` changes and checkpoints contain.
 OBSERVED = ("best", "cooldown_counter", "num_bad_epochs")
-MAX_REDUCTIONS = 100_000  # the number in a checkpoint is untrusted
+MAX_REDUCTIONS = 100_000  # limit of the number in a checkpoint, which is untrusted
 
 
 @SCHEDULES.register
@@ -31,7 +32,7 @@ class ReduceOnPlateau(RatedSchedule):
         mode: "min": observe the evaluation loss, lower is better; "max": observe the main metric (the first of
             `Metric.Eval`), higher is better.
         factor: factor of a reduction, between 0 and 1.
-        patience: number of evaluations without improvement before a reduction.
+        patience: number of evaluations without improvement that are allowed before a reduction.
         threshold: smallest improvement that counts.
         threshold_mode: "rel": `threshold` is relative to the best value; "abs": absolute.
         cooldown: number of evaluations to ignore after a reduction.
@@ -80,7 +81,7 @@ class ReduceOnPlateau(RatedSchedule):
         return rates
 
     def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue with the state of this schedule, or of another one, which has no observations."""
+        """Continue with the state of this or another schedule; that of another schedule contains no observations."""
         if "reductions" in state_dict:
             self.reductions = min(state_dict["reductions"], MAX_REDUCTIONS)
             self.share = state_dict["share"]

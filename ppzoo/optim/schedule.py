@@ -1,8 +1,8 @@
 """The base class of learning-rate schedules: warm-up, units of time, and the state for checkpoints.
 
 A schedule is a closed-form function of the training step, so the rate at a step is the same in a resumed run, and the
-state is the step. A run resumed with other options (more epochs, another learning rate or schedule) has at each step
-the rate of these options.
+state is the step; only `ReduceOnPlateau` also depends on evaluations. A run resumed with other options (more epochs,
+another learning rate or schedule) has at each step the rate of these options.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Schedule(LRScheduler):
         """Return the state in the format of PaddlePaddle's schedules, from which PaddleClas can resume.
 
         `last_epoch` counts units. With a warm-up, the entry "LinearWarmup_LR" is the state of the schedule after it.
-        Only ppzoo reads the entry "step".
+        Only ppzoo reads the entries "step" and "first_step".
         """
         state = {**super().state_dict(), "first_step": self.first_step}
         after = max(self.unit - self.warmup, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 HEIGHT = 5  # lines
-MAX_COLUMNS = 60  # of the bars
+MAX_COLUMNS = 60  # columns of the terminal that all bars together take
 MAX_BAR_WIDTH = 4
 BLOCKS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 ASCII_BLOCKS = " #"
@@ -17,7 +17,7 @@ def draw_chart(title: str, epochs: Sequence[int], values: Sequence[float], *, wi
     Such a bar shows the last of their values.
 
     Args:
-        epochs: their numbers, from 1; `values` are those of the metric.
+        epochs: numbers of the epochs, from 1; `values` are the metric after these epochs.
         width: columns that the terminal has.
         utf8: use block characters, else '#'.
     """

@@ -17,7 +17,7 @@ MAX_CELL = 60  # characters of a value
 
 
 def render_comparison(comparison: Mapping[str, Any], language: Language = "en") -> str:
-    """Return a comparison of `ppzoo.builders.compare_runs` as one HTML file that requests nothing."""
+    """Return a comparison of `ppzoo.builders.compare_runs` as one HTML file that sends no requests."""
     title = read_texts(language)["comparison.title"].format(n=len(comparison["runs"]))
     return build_page(title, language, ["comparison.js"], comparison)
 

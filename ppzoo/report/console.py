@@ -54,7 +54,7 @@ class Console(Callback):
         self.every = every
         self.on_terminal = (terminal.is_terminal() if on_terminal is None else on_terminal) and not is_quiet()
         self.history, self.describe_weakest = history, weakest
-        self.weakest = ""  # in the best epoch
+        self.weakest = ""  # the weakest classes in the best epoch
         self.table: EpochTable | None = None
         self.file = LogFile(log_file)
 

@@ -103,7 +103,7 @@ def _is_epoch(entry: Any) -> bool:
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
     """Plot training and evaluation values over the epochs, with one panel per metric and at most `MAX_PANELS` panels.
 
-    Metrics of single classes are skipped.
+    The metrics are those that training and the last evaluation have in common; metrics of single classes are skipped.
     """
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it logs the building of font caches
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10
 MAX_METRICS = 2  # columns for training, and as many for evaluation
-OTHER_LINES = 6  # that the table leaves free on the terminal
+OTHER_LINES = 6  # lines of the terminal that the table leaves free
 GAP = 2
 SMALL_RATE = 0.0001
 
@@ -131,7 +131,7 @@ def format_rate(rate: float) -> str:
 
 
 def choose_metrics(reports: list[Mapping[str, float]]) -> list[str]:
-    """Return the names of the metrics that have a column: the loss and the main metric."""
+    """Return the names of the metrics that have a column: the loss and the first other one, the main metric."""
     names = dict.fromkeys(name for metrics in reports for name in metrics)
     first = [name for name in ("loss",) if name in names]
     return [*first, *(name for name in names if name not in first)][:MAX_METRICS]

@@ -57,7 +57,7 @@ class JsonEvents(Callback):
         logger.removeHandler(self._warnings)
         if isinstance(error, PpzooError):
             self.write("error", {"message": error.line, "exit_status": error.exit_status})
-        elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # nobody reads the events
+        elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # then nobody reads the events
             self.write("error", {"message": describe_os_error(error), "exit_status": exit_status_of(error)})
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
@@ -110,7 +110,7 @@ class JsonEvents(Callback):
 
 
 class _Warnings(logging.Handler):
-    """Prints each warning as an event."""
+    """Prints each warning, and each logged error, as an event "warning"."""
 
     def __init__(self, events: JsonEvents) -> None:
         super().__init__(logging.WARNING)

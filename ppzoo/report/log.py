@@ -65,7 +65,8 @@ def silence() -> None:
     """Log only errors to the console, and show no progress; log files stay complete."""
     progress.set_quiet(True)
     for handler in logger.handlers:
-        handler.setLevel(logging.ERROR)
+        if handler is not _early:
+            handler.setLevel(logging.ERROR)
 
 
 def log_result(text: str) -> None:
@@ -77,7 +78,7 @@ class LogFile:
     """The log file of a run; it begins with the messages that were logged before it was opened.
 
     Args:
-        path: path of the file, to which is appended if it exists; None for none.
+        path: path of the file, which is appended to if it exists; None for none.
 
     Raises:
         PpzooError: the file cannot be written.

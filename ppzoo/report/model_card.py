@@ -20,7 +20,7 @@ from ppzoo.report.writing import write_lines
 
 MODEL_CARD = "model_card.md"
 MAX_CLASSES = 20  # rows of the table of classes: the weakest ones
-MAX_PAIRS = 5
+MAX_PAIRS = 5  # confused pairs of classes, or classes without images, that are named
 MAX_NAME = 80  # characters of a name
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|!~@$])|(://)|(www\.)", re.IGNORECASE)
 
@@ -113,7 +113,7 @@ class ModelCard(Callback):
 
     def on_train_end(self, summary: Summary) -> None:
         results = self.best
-        if results is None and summary.best_epoch is not None:  # it was trained before the run was resumed
+        if results is None and summary.best_epoch is not None:  # the best epoch was trained before the run was resumed
             results = self._of_history(summary.best_epoch + 1, averaged=summary.averaged)
         write_lines(self.path, render_model_card(self.facts, results, self.path.parent, epochs=summary.epochs))
 
@@ -124,7 +124,7 @@ class ModelCard(Callback):
 
 
 def escape(text: object) -> str:
-    """Return text on one line, in which no character formats Markdown or HTML."""
+    """Return text on one line of at most `MAX_NAME` characters, in which no character formats Markdown or HTML."""
     line = one_line(text)
     line = line if len(line) <= MAX_NAME else f"{line[: MAX_NAME - 3]}..."
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

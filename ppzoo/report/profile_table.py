@@ -30,7 +30,10 @@ def parts_table(parts: dict[str, float], unattributed: float, total: float) -> s
 
 
 def layers_table(layers: Sequence[LayerRow], outside: float, loss_backward: float) -> str:
-    """Return two tables: the slowest layers with the rest of both passes, and layers grouped by the start of the name.
+    """Return a table of the slowest layers, and a table of the layers grouped by the first part of their names.
+
+    The first table also has the sum of the other layers, the loss and the time outside of layers. There is no second
+    table if all layers are in one group, or each layer is a group.
 
     Args:
         outside: milliseconds per step of both passes that belong neither to a layer nor to the loss.
@@ -54,7 +57,11 @@ def layers_table(layers: Sequence[LayerRow], outside: float, loss_backward: floa
 
 
 def reading_table(seconds: dict[str, float], images: int) -> str:
-    """Return the time to read an image, in milliseconds, sorted by its share."""
+    """Return the parts of reading an image, in milliseconds per image, sorted by their share.
+
+    Args:
+        seconds: the time of each part for all `images`.
+    """
     total = sum(seconds.values())
     rows = [(name, f"{1e3 * value / images:.3f}", _share(value, total)) for name, value in _sorted(seconds)]
     return _format(

@@ -6,7 +6,7 @@ from ppzoo.events import StepReport
 
 
 class Speed:
-    """Images per second and the remaining time, from exponential moving averages.
+    """Images per second and the remaining time, from an exponential moving average of the time per step.
 
     Args:
         epoch, epochs: the first epoch to train (from 0) and the number of epochs.

@@ -73,7 +73,7 @@ class Application:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500  # remains when an exception passes here
+        started, status = time.perf_counter(), 500  # the status if an exception is raised before a response starts
 
         async def observe(message: Any) -> None:
             nonlocal status
@@ -125,7 +125,7 @@ def require_token(request: Request) -> None:
 
 
 def error_response(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an error as both protocols write it."""
+    """Return an error in the form that ppzoo's routes and KServe's protocol have in common."""
     return JSONResponse({"error": problem}, status, headers)
 
 

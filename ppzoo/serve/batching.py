@@ -21,7 +21,7 @@ class BatchQueue(Generic[T]):
     Args:
         capacity: the largest number of items that wait.
         batch_size: the largest number of items in a batch.
-        max_wait: seconds that the oldest item waits at most for a batch to fill up while a consumer is idle.
+        max_wait: while a consumer is idle, the oldest item waits at most so many seconds for a batch to fill up.
     """
 
     def __init__(

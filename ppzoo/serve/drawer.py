@@ -19,7 +19,7 @@ MAX_WAITING = 8  # requests for overlays that are being computed or wait; more a
 
 
 class Drawer:
-    """Draws overlays in one thread; the number of images that wait for it is bounded."""
+    """Draws overlays in one thread; the number of images that wait for this thread is bounded."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ppzoo-grad-cam")

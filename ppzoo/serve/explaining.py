@@ -64,7 +64,7 @@ async def explain_image(name: str, request: Request) -> Response:
 
 
 def _parse_class(text: str | None, class_num: int) -> int | None:
-    """Return the class that a request names.
+    """Return the class that a request names; None if it names none.
 
     Raises:
         HTTPException: 400, the network has no such class.

@@ -78,7 +78,7 @@ def read_input(content: dict[str, Any], binary: memoryview) -> tuple[dict[str, A
 
 
 def read_id(content: dict[str, Any]) -> str | None:
-    """Return the identifier of a request, which the response repeats.
+    """Return the identifier of a request, which the response repeats; None without one.
 
     Raises:
         TensorError: it is not text, or contains half of a surrogate pair, which UTF-8 cannot represent.
@@ -134,7 +134,7 @@ def _encode_strings(data: Any) -> list[bytes]:
 
 
 def write_output(name: str, values: np.ndarray, header: dict[str, Any], *, is_binary: bool) -> tuple[bytes, int | None]:
-    """Return the body of a response with one output, and the length of its JSON if binary data follow.
+    """Return the body of a response with one output, and the length of its JSON; None if no binary data follow.
 
     Args:
         values: float32, or an object array of bytes.

@@ -44,7 +44,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield the body of a request, without a reference to it; its bytes count as buffered until the block ends.
+        """Yield the body of a request, without keeping it; its bytes count as buffered until the block ends.
 
         Raises:
             HTTPException: 408 too slow; 413 too large; 415 compressed; 503 too many bytes are buffered.
@@ -75,7 +75,7 @@ class BodyReader:
         return self._too_large() if too_large else None
 
     async def _receive(self, stream: AsyncIterator[bytes], received: _Received) -> HTTPException | None:
-        """Append the parts of a body; stop with the reason for which it is refused."""
+        """Append the parts of a body to `received`; return the reason if the body is refused, else None."""
         async for chunk in stream:
             if received.size + len(chunk) > self.limits.max_upload:
                 return self._too_large()

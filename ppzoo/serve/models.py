@@ -33,7 +33,7 @@ logger = logging.getLogger("ppzoo")
 POLL_SECONDS = 0.5
 RESTART_SECONDS = 1.0  # between two attempts to start an engine again
 MAX_RESTARTS, RESTART_WINDOW = 5, 60.0  # more restarts within this time end the service
-STOP_SECONDS = 10.0
+STOP_SECONDS = 10.0  # for a thread to end after its current batch
 NOT_TEXT = ("Cc", "Cs")  # Unicode categories: control characters, and halves of surrogate pairs
 Signature = tuple[tuple[str, int, int, int], ...]
 

@@ -23,7 +23,7 @@ LISTS = ("class_ids", "scores", "label_names")
 
 
 class Network:
-    """An export, loaded and warmed up; only one thread can use it.
+    """An export, loaded and warmed up; only one thread at a time can use it.
 
     Args:
         folder: the export.

@@ -167,7 +167,8 @@ async def run_model(model: Model, images: Any, topk: int | None) -> list[Any]:
     """Return the results of `Model.run`.
 
     Raises:
-        HTTPException: 413 the queue is too small for the request; 503 the queue is full; 504 no result in time.
+        HTTPException: 413 the request has more images than the queue can hold; 503 the queue is full; 504 no result in
+            time.
         NotReadyError: the engine is not running.
     """
     if len(images) > model.limits.queue:  # such a request would never be accepted

@@ -65,8 +65,8 @@ class Protocol(HttpToolsProtocol):
 
     header_seconds = 10.0
     _deadline: asyncio.TimerHandle | None = None
-    _header_bytes = 0  # received of a header that is not complete
-    _fields_bytes = 0  # of its fields that are complete
+    _header_bytes = 0  # number of bytes that were received before the header was complete
+    _fields_bytes = 0  # number of bytes of the header's fields that are complete
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -224,7 +224,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def raise_file_limit() -> None:
-    """Allow up to `MAX_OPEN_FILES` open connections, as far as the system permits; Windows has no such limit."""
+    """Allow up to `MAX_OPEN_FILES` open files and connections, as far as the system permits; Windows has no limit."""
     if os.name != "posix":
         return
     import resource

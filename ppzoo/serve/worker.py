@@ -23,7 +23,7 @@ logger = logging.getLogger("ppzoo")
 
 
 class EngineFailedError(PpzooError):
-    """The thread that computed a request has failed."""
+    """The engine of a model failed, or the service ends, before a request was computed."""
 
     exit_status = 1
 
@@ -52,7 +52,7 @@ class Worker:
 
     Attributes:
         network: the network once it is loaded, else None.
-        error: the exception that ended the thread.
+        error: the exception that ended the thread, if any.
         busy_since: `time.monotonic()` at the start of the batch that is computed; None without one.
     """
 
@@ -65,7 +65,7 @@ class Worker:
     ) -> None:
         self._queue, self._load, self._on_batch = queue, load, on_batch
         self._stop = threading.Event()
-        self._loaded = threading.Event()  # or failed
+        self._loaded = threading.Event()  # set when loading has finished, successfully or not
         self.network: Network | None = None
         self.error: BaseException | None = None
         self.busy_since: float | None = None

@@ -216,6 +216,20 @@ def test_steps_within_an_epoch_are_saved(tmp_path):
     assert seen == [(0, 3), (0, 3)]
 
 
+def test_latest_is_saved_before_a_long_evaluation_after_epochs_without_one(tmp_path):
+    state, seen = make_state(), []
+
+    def evaluate():
+        found = make_state()
+        load_checkpoint(found, tmp_path / "latest")
+        seen.append((found.progress.epoch, found.progress.step))
+        return {"loss": 1.0}
+
+    saver = CheckpointSaver(state, tmp_path, interval=100)
+    make_trainer(state, saver, plan=Plan(2, eval_interval=2), evaluate=evaluate).fit()
+    assert seen == [(1, STEPS)]
+
+
 def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
     state = make_state()
     checkpoint.save_checkpoint(state, tmp_path / "latest")

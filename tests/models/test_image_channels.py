@@ -60,6 +60,13 @@ def test_weights_for_gray_images_do_not_fit_other_networks():
         weights.load_weights(MODELS["MobileNetV1_x0_25"].build(in_channels=1), color)
 
 
+def test_inner_convolutions_with_as_many_channels_as_the_images_stay():
+    network = MODELS["ResNet18"].build(in_channels=64)
+    network.reset_stem(3)
+    assert network.stem_paths == ("conv1._conv",)
+    assert network.eval()(paddle.zeros([1, 3, 32, 32])).shape == [1, 1000]
+
+
 def test_paddleclas_option_is_the_same_as_in_channels():
     assert MODELS["ResNet18"].build(input_image_channel=2).image_channels == 2
     assert MODELS["ResNet18"].build(in_channels=2, input_image_channel=2).image_channels == 2

@@ -78,6 +78,18 @@ def test_quiet_keeps_warnings_and_the_result_and_the_log_is_complete(tmp_path, c
     assert len((tmp_path / "train.log").read_text().splitlines()) == len(LINES.splitlines()) + 1
 
 
+def test_the_log_of_a_silenced_process_is_complete(tmp_path, capsys, logged, monkeypatch):
+    monkeypatch.setattr(progress, "_is_quiet", False)
+    logger = logging.getLogger("ppzoo")
+    monkeypatch.setattr(logger, "handlers", logger.handlers[:2])  # those of ppzoo: pytest's would keep their new level
+    logger.info("first")
+    log.silence()
+    logger.info("second")
+    log.LogFile(tmp_path / "train.log").close()
+    assert [line.split("  ")[1] for line in (tmp_path / "train.log").read_text().splitlines()] == ["first", "second"]
+    assert capsys.readouterr().err == "first\n"
+
+
 def test_the_chart_shows_also_the_epochs_before_a_resumption(tmp_path, capsys, logged):
     history = [{"epoch": number, "train": {"loss": 1.0}, "eval": {"top1": number / 10}} for number in range(1, 6)]
     console = Console(None, 3, history=lambda: history)

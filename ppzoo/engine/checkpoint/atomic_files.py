@@ -5,7 +5,8 @@ The staged manifest commits the new set: before it exists, the old set is valid;
 killed while it renames the files, the next run in the folder completes the renaming. `SavedFiles` reads the valid set
 without moving or removing anything.
 
-File names are strings here: pathlib interns every part of every path, and the `epoch_N` of a long run would accumulate.
+Paths of files are built as strings: pathlib interns every part of every path, and the names `epoch_N` of a long run
+would stay in memory.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     """Copy the checkpoint `source` to `target`, by hard links where the file system has them.
 
     Raises:
-        CheckpointError: the disk is full or the folder does not exist; the previous `target` stays complete.
+        CheckpointError: a file cannot be written, for example because the disk is full or the folder does not exist;
+            the previous `target` stays complete. Or the manifest of `source` is damaged.
     """
     with report_write_errors(target):
         prepare_staging(target)
@@ -66,7 +68,7 @@ def remove_if_exists(path: str) -> None:
 
 
 def existing_suffixes(prefix: Path) -> list[str]:
-    """Return the suffixes of the files of an existing checkpoint, with `.pdema` if that file exists."""
+    """Return the suffixes of the files of a checkpoint except its manifest, with `.pdema` if that file exists."""
     return [*REQUIRED_SUFFIXES, EMA_WEIGHTS] if os.path.exists(f"{prefix}{EMA_WEIGHTS}") else list(REQUIRED_SUFFIXES)
 
 
@@ -166,7 +168,8 @@ def _move_in_place(prefix: Path, suffixes: Collection[str]) -> None:
     for suffix in (*suffixes, MANIFEST):
         if os.path.exists(f"{staged_prefix(prefix)}{suffix}"):
             os.replace(f"{staged_prefix(prefix)}{suffix}", f"{prefix}{suffix}")
-            remove_if_exists(f"{staged_prefix(prefix)}{suffix}")  # `replace` keeps both of two links to one file
+            # `os.replace` does nothing if both names are links to the same file.
+            remove_if_exists(f"{staged_prefix(prefix)}{suffix}")
     sync_folder(prefix.parent)
 
 
@@ -225,7 +228,7 @@ class SavedFiles:
         return os.path.isfile(self.path(suffix)) and (suffix in self.entries or not self.entries)
 
     def require_complete(self, *, verify_content: bool = True) -> None:
-        """Compare the files with the manifest.
+        """Compare the files with the manifest; without a manifest, nothing is checked.
 
         Args:
             verify_content: compare the SHA-256 of each file, not only its size.
@@ -248,7 +251,7 @@ def require_undamaged(file: Path) -> None:
     """Compare one file of a checkpoint with the manifest next to it; other files are not checked.
 
     Raises:
-        CheckpointError: the content is not that which was saved.
+        CheckpointError: the file differs from what was saved, or the manifest is damaged.
     """
     prefix, suffix = file.with_suffix(""), file.suffix
     # While an interrupted save waits for its completion, the file can belong to the old or to the new checkpoint.

@@ -1,7 +1,7 @@
 """Checkpoints of a run, with PaddleClas's file names.
 
-A checkpoint consists of `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, `PREFIX.pdema` with averaged weights, and
-`PREFIX.manifest` (see `atomic_files`). `.pdparams` holds the trained weights and `.pdema` the averages. In a
+A checkpoint consists of `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, `PREFIX.manifest` (see `atomic_files`)
+and, in a run with EMA, `PREFIX.pdema`. `.pdparams` holds the trained weights and `.pdema` their averages. In a
 `best_model` whose averages are better than the trained weights, these two files are exchanged, and `.pdstates` has the
 entry "averaged".
 """
@@ -48,7 +48,7 @@ LONG_EVALUATION = 10.0  # seconds; `latest` is saved before an evaluation unless
 
 
 class CheckpointSaver(Callback):
-    """Saves `latest` after each epoch, `best_model` after the best one, and `epoch_N` at intervals.
+    """Saves `latest` after each epoch, `best_model` after each that is the best so far, and `epoch_N` at intervals.
 
     `latest` is also saved before an evaluation that can be long; a run that resumes from it starts with the evaluation.
 
@@ -86,7 +86,8 @@ class CheckpointSaver(Callback):
             self._save()
 
     def on_epoch_end(self, report: EpochReport) -> None:
-        self.eval_seconds = report.eval_seconds
+        if report.evaluation is not None:
+            self.eval_seconds = report.eval_seconds
         self._save()
         self._copy_latest()
 
@@ -165,7 +166,7 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
 
     Raises:
         CheckpointError: a file is missing or damaged, or belongs to another run.
-        WeightsError: the weights do not fit the network.
+        WeightsError: a file cannot be read, or the weights do not fit the network.
     """
     files = _open_files(prefix)
     accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
@@ -183,7 +184,7 @@ def require_checkpoint(prefix: Path) -> None:
 
 
 def _open_files(prefix: Path, *, verify_content: bool = True) -> SavedFiles:
-    """Return the files of the checkpoint `prefix`, which can have the suffix of one of them.
+    """Return the files of the checkpoint `prefix`, which can end in `.pdparams`, `.pdopt` or `.pdstates`.
 
     Raises:
         CheckpointError: a file is missing or damaged.
@@ -249,7 +250,7 @@ def _log_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) 
 
 
 def _restore_weights(state: TrainState, prefix: Path, averages: str | None, trained: str) -> None:
-    """Load the trained weights and, for a run with EMA, the averages (by default, the trained weights)."""
+    """Load the file `trained` and, for a run with EMA, `averages`; None: the trained weights are the averages."""
     if state.ema is not None and averages is not None:
         load_weights(state.model, averages, head="strict")
         state.ema.copy_from(state.model)

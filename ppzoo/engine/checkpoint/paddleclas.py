@@ -1,8 +1,8 @@
 """Convert the training progress in PaddleClas's checkpoints to ppzoo's format.
 
-PaddleClas's checkpoints have no "identity". `.pdstates` holds the finished epochs and the metric of the last
-evaluation, which need not be the best; the best one is in `best_model.pdstates`. The schedules count steps, or epochs
-with `by_epoch`. With averaged weights, `.pdparams` holds the averages and `.pdema` the trained weights.
+PaddleClas's `.pdstates` has no entry "identity", unlike ppzoo's. It holds the finished epochs and the metric of the
+last evaluation, which need not be the best; the best one is in `best_model.pdstates`. The schedules count steps, or
+epochs with `by_epoch`. With averaged weights, `.pdparams` holds the averages and `.pdema` the trained weights.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from ppzoo.weights import read_pdparams, save_pdparams
 
 
 class StudentWeights(Callback):
-    """Write `latest_student.pdparams` and `best_model_student.pdparams` after these checkpoints have been saved.
+    """Write `latest_student.pdparams` after each epoch, and `best_model_student.pdparams` after each best one so far.
 
     Args:
         folder: folder of the checkpoints.

@@ -13,7 +13,8 @@ import paddle
 
 from ppzoo.errors import CheckpointError, with_article
 
-MAX_COUNT = 1 << 31
+MAX_COUNT = 1 << 31  # the numbers of epochs, steps, ... in a checkpoint must be below this
+# The entries of a `.pdstates` that are dictionaries.
 TABLES = ("identity", "tally", "versions", "configuration", "loss_scaler", "early_stopping", "reading")
 MALFORMED_ERRORS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, AssertionError)
 NO_ACCUMULATORS = {"LR_Scheduler", "master_weights"}  # other entries of an optimizer's state
@@ -30,7 +31,7 @@ def wrap_malformed(prefix: Path) -> Iterator[None]:
 
 
 def require_progress(saved: Mapping[str, Any]) -> None:
-    """Validate the types and ranges of a `.pdstates`.
+    """Validate the types and ranges of the entries of a `.pdstates`.
 
     Raises:
         CheckpointError: a number is out of range, or an entry has the wrong type.
@@ -58,7 +59,7 @@ def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> N
     """Require that a `.pdstates` was saved by a run with this identity.
 
     Raises:
-        CheckpointError: it was saved by another run, or at a step that this one does not have.
+        CheckpointError: it was saved by another run, or its step is beyond the length of an epoch of this run.
     """
     for name, found in saved.get("identity", {}).items():
         expected = identity.get(name, found)
@@ -73,9 +74,11 @@ def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> N
 def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> None:
     """Require that the optimizer state of a `.pdopt`, whose keys begin with parameter names, fits the model.
 
+    A state without accumulators fits every model.
+
     Raises:
-        CheckpointError: a trainable parameter has no entry, an entry belongs to no parameter, or it is not an array of
-            numbers with the parameter's shape (or with one element).
+        CheckpointError: a trainable parameter has no entry, an entry belongs to no parameter or is not a floating-point
+            array with the parameter's shape (or with one element), or the schedule's state is not a dictionary.
     """
     if not isinstance(saved.get("LR_Scheduler") or {}, dict):
         raise CheckpointError("expected the learning-rate schedule to be a dictionary")
@@ -94,7 +97,7 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
         covered.add(owner.name)
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             raise CheckpointError(
-                f"expected an array of numbers as {key!r} of the optimizer state, got"
+                f"expected a floating-point array as {key!r} of the optimizer state, got"
                 f" {with_article(type(value).__name__)}"
             )
         if value.shape != tuple(owner.shape) and value.size != 1:

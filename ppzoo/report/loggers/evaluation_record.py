@@ -13,14 +13,14 @@ from ppzoo.analysis import class_indices
 from ppzoo.report.loggers.base import PRCurve
 
 MAX_MATRIX_CLASSES = 1000  # 8 MB of counts
-MAX_CURVE_CLASSES = 20  # with one curve each
+MAX_CURVE_CLASSES = 20  # with more classes, there is only the curve of all classes together
 WRONG_IMAGES = 24
 THRESHOLDS = 127  # of a curve: VisualDL's maximum
 
 
 @dataclass(order=True, frozen=True)
 class WrongImage:
-    """An image that was predicted wrongly, with the probability of the predicted class; ordered by that."""
+    """An image that was predicted wrongly, with the probability of the predicted class, by which images are ordered."""
 
     probability: float
     index: int
@@ -34,13 +34,14 @@ class EvaluationRecord:
 
     Args:
         class_num: number of classes.
-        multi_label: labels are N x C of 1, 0 or below 0 for unknown; there are precision-recall curves only.
+        multi_label: labels are N x C, or N x rows x C of which the first row is used, with 1, 0, or a value below 0 for
+            unknown; there are precision-recall curves only.
         select: returns the class scores, N x C, from the network's output.
         to_pixels: returns an H x W x 3 uint8 image from one of the network's input, C x H x W.
 
     Attributes:
         matrix: number of images by class (row) and predicted class; None for several labels or too many classes.
-        wrong: the most confidently wrong images, in no order.
+        wrong: the most confidently wrong images, in no particular order.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class EvaluationRecord:
     def curves(self) -> dict[int | None, PRCurve]:
         """Return the precision-recall curve of all classes together (None), and those of single classes.
 
-        A class without images has no curve.
+        A class without positive samples has no curve.
         """
         found: dict[int | None, PRCurve] = {None: _curve(self.positive.sum(axis=0), self.negative.sum(axis=0))}
         if len(self.positive) > 1:

@@ -44,7 +44,7 @@ class LoggerGroup:
         names: names in `LOGGERS`.
 
     Attributes:
-        active: the loggers by name.
+        active: the loggers that have not failed, by name.
     """
 
     def __init__(self, names: Iterable[str], start: RunStart) -> None:
@@ -65,7 +65,7 @@ class LoggerGroup:
         for name, one in list(self.active.items()):
             try:
                 getattr(one, method)(*arguments)
-            except Exception as error:  # see above; an interruption is no Exception and stops the run
+            except Exception as error:  # loggers can raise anything; an interruption is no Exception
                 del self.active[name]
                 logger.warning("logger %s is switched off, the run continues without it: %s", name, _describe(error))
                 if method != "close":
@@ -73,10 +73,10 @@ class LoggerGroup:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Switch all loggers off if preparing what they log raises an exception, such as a picture without a font."""
+        """Switch all loggers off if preparing what they log raises an exception, for instance for a missing font."""
         try:
             yield
-        except Exception as error:  # as above: what only observes must not stop a run
+        except Exception as error:  # what only observes a run must not stop it
             reason = describe_os_error(error) if isinstance(error, OSError) else _describe(error)
             logger.warning("the loggers are switched off, the run continues without them: %s", reason)
             self.close()
@@ -92,7 +92,7 @@ class LoggerGroup:
 
 
 def _describe(error: Exception) -> str:
-    """Return the message of an exception, and where it was raised if it is no system failure."""
+    """Return the message of an exception, and where it was raised unless it is an `OSError` or an error of ppzoo."""
     if isinstance(error, OSError):
         return f"cannot write {describe_os_error(error)}"
     if isinstance(error, PpzooError):

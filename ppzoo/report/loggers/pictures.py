@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ppzoo.errors import one_line
 
-SIDE = 128  # of the images in a grid
+SIDE = 128  # of the images in a grid; all sizes here are in pixels
 COLUMNS, TEXT_SIZE, GAP = 8, 12, 6
 LINE = TEXT_SIZE + 3
 NAME_WIDTH = 140  # of a class name next to a confusion matrix

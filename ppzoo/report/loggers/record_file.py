@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ppzoo.files import make_parent, open_without_links, read_plain_file, temporary_files, write_atomically
 from ppzoo.report.loggers.base import EPOCH, GRADIENTS, RUN, STEP, WEIGHTS, RunStart
 
-META = "meta_data_tag"  # of the first record of a file; the name is VisualDL's
+META = "meta_data_tag"  # tag of the first record of a file; the name is VisualDL's
 HYPERPARAMETERS = ("hparam", "_hparams_/")  # tags of VisualDL and TensorBoard
 MERGED = "continued"  # a file name that no reader searches for
 
@@ -37,7 +37,7 @@ class RecordFile:
     """Appends records to a file in a folder.
 
     Args:
-        folder: created if only its last part is missing.
+        folder: created if it is missing.
         name: name of a new file.
         pattern: shell pattern of the record files in the folder, which a resumed run merges and continues.
         locate: finds the records of a file.

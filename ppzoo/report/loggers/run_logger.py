@@ -15,7 +15,7 @@ from ppzoo.report.loggers.group import LoggerGroup
 from ppzoo.report.loggers.pictures import Tile, draw_tiles
 from ppzoo.report.loggers.process_memory import read_memory
 
-FIRST_IMAGES = 32  # of the first batch
+FIRST_IMAGES = 32  # number of images of the first batch that are shown
 BINS = 30  # of histograms
 TRAIN, EVAL = f"{EPOCH}train/", f"{EPOCH}eval/"
 
@@ -88,7 +88,7 @@ class RunLogger(Callback):
             self.loggers.call("log_image", f"{TRAIN}first_batch", draw_tiles(tiles), epoch + 1)
 
     def _label_lines(self, label: np.ndarray) -> list[str]:
-        """Return the class of an image, or the classes of a mixed image with their shares: two lines."""
+        """Return the class of an image, or up to two classes of a mixed image with their shares, one per line."""
         if label.ndim == 0 or label.size == 1:
             return [self._name(int(label.reshape(-1)[0]))]
         shares = label.reshape(-1, label.shape[-1])[0]

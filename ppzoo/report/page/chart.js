@@ -24,7 +24,7 @@ function roundRange(values) {
   return [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
 }
 
-/** Return the shortest text of a tick that differs from its neighbors. */
+/** Return the text of a tick, with as many digits as it needs to differ from its neighbors. */
 function tickText(value, all) {
   const step = all.length > 1 ? Math.abs(all[1] - all[0]) : Math.abs(value) || 1;
   const largest = Math.max(...all.map(Math.abs));
@@ -42,10 +42,11 @@ function exponential(value, step) {
 
 /**
  * Draw grid and axes, and return the functions x and y from values to pixels, and the edges.
- * axes: { x: [low, high], y: [low, high], xTitle, yTitle, xText(value), yText(value), integers, bare }.
+ * axes: { x: [low, high], y: [low, high], xTitle, yTitle, xText(value), yText(value), integers }; with integers, the
+ * ticks of x are integers.
  */
 function drawAxes(root, width, height, axes) {
-  const yTicks = ticks(...axes.y, 7); // the steps of roundRange
+  const yTicks = ticks(...axes.y, 7); // not 5: roundRange adds up to two steps to a range of about five
   const yTexts = yTicks.map((value) => (axes.yText ? axes.yText(value) : tickText(value, yTicks)));
   const left = 14 + 7 * Math.max(...yTexts.map((text) => text.length));
   const edges = { left, right: width - 22, top: axes.yTitle ? 26 : 10, bottom: height - 42 };
@@ -76,7 +77,8 @@ function drawAxes(root, width, height, axes) {
 /**
  * Return a chart that is redrawn at each width.
  * options: { label, height(width) }. draw(root, width, height) returns { points: [[x, y]], show(index), byX }:
- * points are pixels that can be inspected; show returns the tooltip's lines and [x, y] of the marks.
+ * points are pixels that can be inspected, the nearest one by x alone if byX is true. show returns
+ * { lines, marks, line }: the tooltip's lines, [x, y] of the marks, and [top, bottom] of a vertical line, if any.
  */
 function chart(options, draw) {
   const root = svg("svg", { role: "img", tabindex: "0", "aria-label": `${options.label}. ${t("chart.keys")}` });

@@ -50,7 +50,7 @@ function galleryFigure(image, index = null) {
   const picture = image.thumbnail
     ? el("img", { src: image.thumbnail, alt: description, title: image.file, "data-index": index })
     : el("p", { class: "lost", title: image.file }, t("gallery.lost"));
-  const { correct } = image; // with unknown labels, label and prediction can differ
+  const { correct } = image; // not label === predicted: labels can be unknown for some classes
   const row = (title, value) => [el("dt", null, title), el("dd", null, value)];
   const mark = el(
     "span",

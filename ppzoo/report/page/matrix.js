@@ -1,6 +1,6 @@
 // The confusion matrix: a canvas that zooms and pans, the selected pair, and the most confused pairs.
 
-/** Return cells { label, predicted, count, share }, the smallest share first, so that large ones are painted last. */
+/** Return cells { label, predicted, count, share, total }, by ascending share, so that large ones are painted last. */
 function confusionCells() {
   const totals = new Map();
   for (const [label, , number] of DATA.confusion) totals.set(label, (totals.get(label) ?? 0) + number);

@@ -1,5 +1,6 @@
 // The canvas of the confusion matrix: geometry and painting.
 
+// Sides of cells in pixels: the smallest with a count, the smallest with labels, and the largest.
 const CELL_WITH_COUNT = 20;
 const CELL_WITH_LABEL = 12;
 const LARGEST_CELL = 64;
@@ -36,7 +37,7 @@ function matrixFont(size = 12) {
   return `${size}px ${getComputedStyle(document.body).fontFamily}`;
 }
 
-/** Zoom by a factor of the complete matrix, and keep the point (x, y) where it is, or move it to the middle. */
+/** Set the zoom (1: the complete matrix); keep the point (x, y) where it is or, with center, move it to the middle. */
 function zoomTo(view, zoom, x, y, center = false) {
   const before = view.zoom;
   view.zoom = Math.max(1, Math.min(zoom, Math.max(1, (LARGEST_CELL * view.classes) / view.size)));
@@ -124,7 +125,7 @@ function paintCells(view, context) {
   context.lineWidth = 1;
 }
 
-/** Return the color of text, of two, that has the higher contrast to a color over the background of the matrix. */
+/** Return which of the two colors of text has the higher contrast to a cell with this color and opacity. */
 function readableColor(fill, opacity) {
   const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
   const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);

@@ -25,7 +25,7 @@ function nodes(key, values = {}) {
   return TEXTS[key].split(/\{(\w+)\}/).map((part, index) => (index % 2 ? values[part] : part));
 }
 
-/** Return "1 image" or "10,000 images"; key.one is the form for 1 in languages that have one. */
+/** Return "1 image" or "10,000 images"; key.one is the singular, in languages that have it. */
 function plural(key, number) {
   const single = new Intl.PluralRules(LANGUAGE).select(number) === "one" && has(`${key}.one`);
   return t(single ? `${key}.one` : key, { n: count(number) });

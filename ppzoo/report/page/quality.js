@@ -11,7 +11,7 @@ function classNames(label) {
   return all.flatMap((index, position) => [position ? ", " : null, name(className(index))]);
 }
 
-/** Return the metrics of the whole dataset: those of single classes are in a table. */
+/** Return the names of the metrics of the whole dataset, the main one first, the loss last: others are in a table. */
 function overallMetrics(values) {
   const names = Object.keys(values ?? {}).filter((key) => !key.includes("_class"));
   const rank = (key) => (key === DATA.main ? 0 : key === "loss" ? 2 : 1);

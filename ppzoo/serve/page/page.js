@@ -163,7 +163,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 document.addEventListener("paste", (event) => choose(event.clipboardData.files[0]));
 
-// The description of the service reports whether a token is needed; no request fails to find that out.
+// The description of the service states whether a token is needed, so no request has to fail first.
 fetch("openapi.json")
   .then((response) => response.json())
   .then((description) => {
