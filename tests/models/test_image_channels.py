@@ -63,7 +63,7 @@ def test_weights_for_gray_images_do_not_fit_other_networks():
 def test_inner_convolutions_with_as_many_channels_as_the_images_stay():
     network = MODELS["ResNet18"].build(in_channels=64)
     network.reset_stem(3)
-    assert network.stem_paths == ("conv1._conv",)
+    assert network.stem_paths == ("stem.0.conv",)
     assert network.eval()(paddle.zeros([1, 3, 32, 32])).shape == [1, 1000]
 
 
