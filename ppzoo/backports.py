@@ -35,7 +35,7 @@ def _exclude_from_sot() -> None:
 
 
 def _keep_loaded_optimizer_state() -> None:
-    """Include the state that `set_state_dict` loaded in an optimizer's `state_dict` before the first step."""
+    """Let `state_dict` of an optimizer that has made no step yet contain the state that `set_state_dict` loaded."""
     optimizer = paddle.optimizer.Optimizer
     original = optimizer.state_dict
 

@@ -245,8 +245,8 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
 def nearest_text(text: str, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` texts; None if none is similar.
 
-    Short texts have to share more letters than long ones. If none does, the result is the first known text that begins
-    with `text`, if there is one.
+    Short texts have to share more letters than long ones. If none is similar and `text` has at least four letters, the
+    result is the first known text that begins with `text`.
     """
     cutoff = MIN_SIMILARITY if len(text) > SHORT else MIN_SIMILARITY_OF_SHORT
     candidates = list(known)
@@ -258,7 +258,10 @@ def nearest_text(text: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_component(name: object, known: Iterable[str]) -> str | None:
-    """Return the component whose name is very similar to `name`, or contains it; None if there is none."""
+    """Return the component whose name is very similar to `name`, or else contains it; None if there is none.
+
+    Only names of at least four letters are searched in other names.
+    """
     text = str(name).lower()
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
     near = difflib.get_close_matches(text, lowered, n=1, cutoff=MIN_SIMILARITY_OF_COMPONENTS)

@@ -148,6 +148,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
     Raises:
         ConfigError: the port is taken, or the address is not one of this machine.
+        PpzooError: the system refuses for another reason, such as a port below 1024 without permission.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
         "pattern",
         nargs="?",
         metavar="NAME|PATTERN",
-        help="only names that match, such as '*V2*'; '_base_/*' lists the files that configurations name in _BASE_",
+        help="only names that match, such as '*V2*'; '*_base_/*' lists the files that configurations name in _BASE_",
     )
     configs.add_argument(
         "--copy",

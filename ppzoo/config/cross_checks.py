@@ -54,7 +54,7 @@ def _check_schedule(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_observed_metric(uses: ComponentUses, schedule: Use) -> Iterator[Problem]:
-    """A schedule that reduces the rate when the main metric decreases requires that higher values of it are better."""
+    """A schedule that expects the main metric to increase requires a metric whose higher values are better."""
     option, value = (schedule.component and schedule.component.increasing_metric_if) or ("", "")
     if not option or schedule.options.get(option) != value:
         return
@@ -151,9 +151,12 @@ def _check_relabel(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_labels(uses: ComponentUses) -> Iterator[Problem]:
-    """Data, losses, metrics and postprocessing must support one or several labels per image (`use_multilabel`)."""
+    """Components for several labels per image require `Global.use_multilabel`.
+
+    With `Global.use_multilabel`, data, losses and metrics must support several labels per image.
+    """
     if uses.at("Global.use_multilabel") is not True:
-        for use in (*uses.datasets, *uses.losses, uses.post_process):
+        for use in (*uses.datasets, *uses.losses, *uses.metrics, uses.post_process):
             if use.component and use.component.label_kind == "multi":
                 text = f"{use.name} is for several labels per image; set Global.use_multilabel to true"
                 yield Problem(use.path, text)

@@ -183,7 +183,7 @@ class TtaConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class LossTermConfig(Section):
-    """One loss of a sum, and its weight in it.
+    """One of the losses that are added, and its weight.
 
     Attributes:
         weight: factor of this loss in the sum.

@@ -105,8 +105,8 @@ ROWS = [
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
 ]
 
-# Keys that PaddleClas does not read, or that only matter to its own tools. They are unknown keys, which
-# `ppzoo migrate` removes.
+# Keys in PaddleClas's configurations that ppzoo does not have: why, or what to use instead. `ppzoo check` reports them,
+# `ppzoo migrate` removes them.
 IGNORED_KEYS = {
     "profiler_options": "an option of PaddleClas's tools/train.py; use `ppzoo profile`",
     "Global.class_num": "PaddleClas ignores it next to Arch.class_num, which is the number of classes",
@@ -118,7 +118,7 @@ IGNORED_KEYS = {
     "Global.model_name": "it is for PaddleX; exports have the name of the architecture",
     "Global.dist": "the launcher decides how many processes train",
     "Global.sampler": "PaddleClas does not read it; DataLoader.Train.sampler describes the sampler",
-    "Global.max_num_latest_checkpoint": "ppzoo writes one checkpoint `latest`; Global.keep limits those of epochs",
+    "Global.max_num_latest_checkpoint": "ppzoo writes one checkpoint `latest`; Global.keep limits `epoch_N`",
     "Global.print_dtypes": "it is for debugging PaddleClas",
     "Slim": "pruning and quantization in training are not supported; see `ppzoo export --precision int8`",
     "DataLoader.Train.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
@@ -188,7 +188,7 @@ def unsupported_name(kind: str, name: object) -> str:
 
 
 def find_other_kind(config: Mapping[str, Any]) -> Problem | None:
-    """Return why a configuration is not one for training a classifier; None if it can be."""
+    """Return why a configuration is not one for training a classifier; None if it is one."""
     return next((problem for row, problem in find_unsupported(config) if row.is_other_kind), None)
 
 
