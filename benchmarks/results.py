@@ -105,7 +105,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def order_recipes(recipes: Sequence[str]) -> list[str]:
-    """Return the recipes with the teacher of the distillation before it."""
+    """Return the recipes in the order of training: before the distillation its teacher, even if it is not requested."""
     needed = {*recipes, *([TEACHER] if "distillation" in recipes else [])}
     return [recipe for recipe in RECIPES if recipe in needed]
 

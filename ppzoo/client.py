@@ -121,6 +121,8 @@ class Client:
     def models(self) -> list[dict[str, Any]]:
         """Return the description of each model: name, readiness, engine, input shape and classes.
 
+        A model that is not ready has only name and readiness.
+
         Raises:
             ServiceError: the service cannot be reached, or refused the request.
         """

@@ -180,7 +180,7 @@ def printable(text: object) -> str:
     return _CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
-MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of names that are suggested; SHORT is a length
+MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of suggested names; SHORT letters count as short
 MIN_SIMILARITY_OF_COMPONENTS = 0.8  # their names share words: RandomAffine is not a typing error of RandomErasing
 
 # The mistakes that a user's path can have; all other errors (disk full, no permission, ...) are system failures.
@@ -279,7 +279,9 @@ MAX_LISTED = 60
 
 
 def suggestion(name: object, known: Iterable[str], kind: str = "") -> str:
-    """Return '; did you mean X?' with the most similar of `known`; if none is similar, all names or where they are.
+    """Return '; did you mean X?' with the most similar of `known`.
+
+    If none is similar, return the command that lists all names, the names, or three of them if there are very many.
 
     For a component, the name that another library has for it counts as similar.
 

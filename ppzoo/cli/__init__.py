@@ -55,7 +55,7 @@ COMPUTING = (
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM outside of training, which handles it itself."""
+    """Raised for SIGTERM, except in training, which has its own signal handler."""
 
 
 def console() -> NoReturn:

@@ -23,7 +23,7 @@ RUN_HELP = (
 )
 MAX_CHOICES = 8  # a message that suggests a choice also lists all choices if there are at most so many
 _KEY_WITHOUT_OPTION = re.compile(r"--[A-Z]\w*\.\w|[A-Z]\w*\.\w[\w.]*=")  # --Global.epochs=3 or Global.epochs=3
-_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
+_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later run replaced
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,7 +87,7 @@ class Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty value, such as that of a shell variable that is not set, and a NUL character in a value."""
-        if action.nargs == argparse.PARSER:  # the arguments of a command, which it checks itself
+        if action.nargs == argparse.PARSER:  # the arguments of a command, which its own parser checks
             return super()._get_value(action, arg_string)
         if not arg_string:
             raise argparse.ArgumentError(action, "expected a value, got an empty text")
@@ -177,7 +177,7 @@ def require_one_source(options: argparse.Namespace) -> None:
     """Check that either -c is given, or --arch with --data.
 
     Raises:
-        ConfigError: neither is, or parts of both.
+        ConfigError: neither is given, only one of --arch and --data is, or -c together with one of these.
     """
     command = options.command
     if options.config is not None and (options.arch or options.data):

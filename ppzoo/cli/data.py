@@ -265,7 +265,7 @@ def _split_folds(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _errors_of_list() -> Iterator[None]:
-    """Let errors about the list name its argument, and the options that fix them."""
+    """Let messages about the list begin with FOLDER_OR_LIST, and name options of the command as fixes."""
     from ppzoo.data import FIXES_WITHOUT_CONFIG
 
     with errors_with_key("FOLDER_OR_LIST"), errors_with_fixes(COLUMN_OPTIONS | FIXES_WITHOUT_CONFIG):

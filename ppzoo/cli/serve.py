@@ -21,7 +21,7 @@ TOKEN_VARIABLE = "PPZOO_SERVE_TOKEN"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 MEGABYTE, MILLION = 1 << 20, 1_000_000
 MIN_TOKEN_LENGTH = 8
-MAX_OPTION = 1_000_000
+MAX_OPTION = 1_000_000  # the largest value of --queue, --max-images, --timeout and --max-upload
 MAX_BATCH_SIZE = 65536
 
 

@@ -96,7 +96,7 @@ def _check_image_shape(uses: ComponentUses) -> Iterator[Problem]:
 def _check_pretrained(uses: ComponentUses) -> Iterator[Problem]:
     """`use_ssld` alone is probably a mistake; with `pretrained: false` it has no effect, as in PaddleClas."""
     if uses.arch.component and uses.arch.component.networks == "several":
-        return  # PaddleClas ignores the key there
+        return  # PaddleClas ignores Arch.use_ssld of several networks
     if uses.at("Arch.use_ssld") is True and uses.at("Arch.pretrained") is None:
         yield Problem("Arch.use_ssld", "requires Arch.pretrained: true, got Arch.pretrained: null")
 

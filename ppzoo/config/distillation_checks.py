@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from ppzoo.config.arch_sections import DEFAULT_STUDENT
 from ppzoo.config.component_uses import ComponentUses, Use, list_items
@@ -88,7 +88,7 @@ def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
                 value = use.options.get(key)
                 option = use.component.options.get(key)
                 if key in use.options and option and not accepts(value, option.hint):
-                    return  # the wrong value is reported elsewhere; the networks that it means are unknown
+                    return  # `validate` reports the wrong value; which networks are trained is unknown
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
                 if names_alone := if_accepted(value, list[str]):
                     with_labels |= set(names_alone)
@@ -157,7 +157,7 @@ def _used_layers(use: Use) -> Iterator[tuple[str, str, str]]:
             yield from ((option, key, network) for key in keys for network in networks if _is_layer(key))
 
 
-def _is_layer(key: Any) -> bool:
+def _is_layer(key: Any) -> TypeGuard[str]:
     """Return whether a key names an inner layer, not the logits."""
     return isinstance(key, str) and key not in LOGITS
 

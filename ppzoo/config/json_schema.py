@@ -122,8 +122,8 @@ class _SchemaWriter:
     def describe_named(self, mark: Named) -> Schema:
         """Return the schema of `{name: ..., options}`.
 
-        The name decides which options are allowed. A mapping without a name has that of its base file or the default
-        one, which the schema does not know, so the options of all components are allowed.
+        The name decides which options are allowed. Without a name, the name in a base file or the default name counts;
+        the schema knows neither, so the options of all components are allowed.
         """
         table = self.components.get(mark.kind, {})
         cases, keys_of_any = [], dict.fromkeys(known_keys(mark.section), True)

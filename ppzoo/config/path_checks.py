@@ -49,7 +49,7 @@ def suggest_path(path: Path, *, suffix: str | None, start: str = "the current fo
     if not os.access(folder, os.R_OK):
         return ""
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
-    ending = suffix or ""  # does not count: all entries have it
+    ending = suffix or ""  # not compared, since all entries have it
     stems = sorted(entry.name.removesuffix(ending) for entry in entries)
     near = difflib.get_close_matches(path.name.removesuffix(ending), stems, n=1, cutoff=0.6)
     return f"; did you mean {str(folder / (near[0] + ending))!r}?" if near else ""

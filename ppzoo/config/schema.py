@@ -177,7 +177,7 @@ class TtaConfig(Section):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether there is more than one view of an image."""
+        """Whether the section requests other views of an image than the plain one."""
         return self.mirrors or bool(self.sizes)
 
 

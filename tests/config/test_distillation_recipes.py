@@ -296,8 +296,8 @@ def test_layers_of_a_relational_loss_have_to_be_returned(components):
 
 def test_a_relational_loss_can_compare_the_logits(components):
     raw = relational("blocks[3].expand_conv")
-    loss = {"model_name_pairs": [["Student", "Teacher"]], "student_keepkeys": ["logits"], "teacher_keepkeys": ["logits"]}
-    raw["Loss"] = {"Train": [{"DistillationRKDLoss": loss}]}
+    loss = {"student_keepkeys": ["logits"], "teacher_keepkeys": ["logits"]}
+    raw["Loss"] = {"Train": [{"DistillationRKDLoss": {**loss, "model_name_pairs": [["Student", "Teacher"]]}}]}
     assert config.check(raw, components) == []
 
 
