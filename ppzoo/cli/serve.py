@@ -159,8 +159,8 @@ def read_token(file: str | None) -> str | None:
     """Return the token in a file or in the environment variable; None if there is neither.
 
     Raises:
-        ConfigError: the file cannot be read, or the token is too short or contains other characters than printable
-            ASCII characters without spaces.
+        ConfigError: the file cannot be read; or the token is too short, or has spaces or characters that are not
+            printable ASCII.
     """
     key = "--token-file" if file is not None else TOKEN_VARIABLE
     if file is not None:

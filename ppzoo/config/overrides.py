@@ -1,8 +1,8 @@
 """Apply the command line's `-o a.b.0.c=value` to a configuration.
 
-A value is read as YAML. Where the schema accepts text, the value is kept as it was given if YAML reads it as text or as
-a type that the schema does not accept, or if it ends in a YAML comment: `Global.output_dir=runs #2` is a folder of that
-name, `Global.epochs=5` a number. Quotes are removed; without quotes, `null` is always null.
+A value is read as YAML. If the schema accepts its text as well, the text is kept where YAML reads it as text or as a
+type that the schema does not accept, or where it ends in a YAML comment: `Global.output_dir=runs #2` is a folder of
+that name, `Global.epochs=5` a number. Quotes are removed; without quotes, `null` is always null.
 """
 
 from __future__ import annotations
