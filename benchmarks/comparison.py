@@ -43,7 +43,7 @@ def add_record(file: Path, task: Any, result: Mapping[str, Any]) -> None:
 
 
 def run_rounds(measurements: Mapping[str, Callable[[], float]], rounds: int) -> Results:
-    """Run all measurements once per round and return each one's values; the order is rotated between rounds."""
+    """Run all measurements once per round and return the values of each; the order is rotated between rounds."""
     results: Results = {name: [] for name in measurements}
     names = list(measurements)
     for number in range(rounds):

@@ -115,7 +115,7 @@ def ppzoo_batch(files: Files, reduced: float | None) -> Callable[[int], np.ndarr
 
 
 def cached_batch(files: Files, folder: Path, kind: str, is_fixed: bool) -> Callable[[int], np.ndarray]:
-    """Return a function that builds the batch of a given number; from the second epoch on it reads the cache.
+    """Return a function that builds the batch of a given number from the cache, which the first epoch has filled.
 
     Args:
         folder: an empty folder for the files and the cache.

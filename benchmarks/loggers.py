@@ -24,7 +24,7 @@ THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "FLAGS_paddle_num
 
 
 def training_seconds(config: str, epochs: int, loggers: str, core: int) -> float:
-    """Return the time of `ppzoo train` on one core, to which it also restricts the calling thread."""
+    """Return the seconds of `ppzoo train` on one core; the calling thread is restricted to this core, too."""
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
         command = [sys.executable, "-m", "ppzoo", "train", "-c", config, "-o", f"Global.epochs={epochs}"]
         command += ["-o", f"Global.loggers=[{loggers}]", "-o", f"Global.output_dir={folder}/run"]

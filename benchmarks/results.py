@@ -105,7 +105,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def order_recipes(recipes: Sequence[str]) -> list[str]:
-    """Return the recipes with the teacher of the distillation before it."""
+    """Return the recipes in the order of training: before the distillation its teacher, even if it is not requested."""
     needed = {*recipes, *([TEACHER] if "distillation" in recipes else [])}
     return [recipe for recipe in RECIPES if recipe in needed]
 
@@ -148,7 +148,7 @@ def train(run: Run, work: Path) -> dict[str, Any]:
 
 
 def run_of_teacher(run: Run, work: Path) -> Run:
-    """Return the run of the teacher with the same seed."""
+    """Return the teacher's run with the same seed and version of the code, the longest one if there are several."""
     same = [
         one
         for one in read_records(work / RECORDS, Run)
@@ -166,7 +166,7 @@ def find_run(folder: Path) -> Path:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Return the best accuracy, and the duration of all epochs."""
+    """Return the best accuracy, the duration of all epochs, and the architecture, of a distillation the student's."""
     entries = [json.loads(line) for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()]
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     arch = config["Arch"]

@@ -4,9 +4,9 @@
     python benchmarks/scaling.py --case ResNet50:224:8 --processes 2    # another network
 
 The first table compares N processes, each with an equal share of the cores, with one process that has all cores and
-the batches of all. `waiting` is the part of a step in which a process waits for gradients of the others. `overlap` is
-the speedup of averaging gradients during the backward pass instead of after it. To measure this, the N processes run
-steps of three kinds in turn: with averaging during the backward pass, after it, and without averaging.
+a batch N times as large. `waiting` is the part of a step in which a process waits for gradients of the others.
+`overlap` is the speedup of averaging gradients during the backward pass instead of after it. To measure this, the N
+processes run steps of three kinds in turn: with averaging during the backward pass, after it, and without averaging.
 
 `measured / model` compares the steps with those of the model in cluster_model.py. Its inputs are the step without
 averaging and the time of single all-reduces, measured with the same number of processes.
@@ -81,7 +81,7 @@ class Training:
 
 
 class Recorder:
-    """Instead of an all-reduce: records when it would start."""
+    """Is called instead of an all-reduce, and records when the all-reduce would start, and its size in bytes."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -125,7 +125,7 @@ def measure(case: str, steps: int) -> dict[str, Any]:
 
 
 def record_buckets(training: Training, steps: int) -> dict[str, Any]:
-    """Return the bytes of each bucket, and the share of both passes after which its gradients are computed."""
+    """Return the bytes of each bucket, and when its gradients are computed, as a share of forward and backward pass."""
     from ppzoo.engine.gradient_averaging import BucketAverager
 
     recorder = Recorder()
@@ -180,7 +180,7 @@ def measured_profile(result: dict[str, Any]) -> StepProfile:
 
 
 class MeasuredRounds:
-    """Measured rounds, printed as soon as those of a number of processes are complete."""
+    """The rounds of each case and number of processes; `add` prints a row of the table."""
 
     def __init__(self) -> None:
         self.rounds: dict[tuple[str, int], list[dict[str, Any]]] = {}

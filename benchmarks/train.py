@@ -231,7 +231,7 @@ def run(
     """Run `measure` in a separate process; all implementations get the same environment variables.
 
     Args:
-        first_steps: the seconds of the first step are added to those of the implementation.
+        first_steps: implementation -> seconds of its first steps; those of this process are appended.
     """
     command = [interpreter, __file__, "--measure", implementation, "--case", case]
     command += ["--steps", str(steps), "--dtype", dtype]

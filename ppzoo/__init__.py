@@ -1,6 +1,7 @@
 """Image classification with PaddlePaddle, with PaddleClas's configurations, architecture names and weights.
 
-Importing this package does not import PaddlePaddle; the first use of a name in `__all__` does.
+Importing this package does not import PaddlePaddle; the first use of a name in `__all__` does, except for `Client` and
+`weights`.
 """
 
 from __future__ import annotations

@@ -22,9 +22,10 @@ def apply_backports() -> None:
 
 
 def _exclude_from_sot() -> None:
-    """Exclude ppzoo's code from SOT, the bytecode compiler of `to_static(full_graph=False)`; it then runs uncompiled.
+    """Exclude ppzoo's code from SOT, the bytecode compiler of `to_static(full_graph=False)`.
 
-    The compiler drops keyword-only arguments, and the process can crash when it compiles a native operator.
+    ppzoo's code then runs uncompiled. The compiler drops keyword-only arguments, and the process can crash when it
+    compiles a native operator.
     """
     try:
         from paddle.jit.sot.opcode_translator import skip_files
@@ -35,7 +36,7 @@ def _exclude_from_sot() -> None:
 
 
 def _keep_loaded_optimizer_state() -> None:
-    """Include the state that `set_state_dict` loaded in an optimizer's `state_dict` before the first step."""
+    """Let `state_dict` of an optimizer that has made no step yet contain the state that `set_state_dict` loaded."""
     optimizer = paddle.optimizer.Optimizer
     original = optimizer.state_dict
 

@@ -1,4 +1,4 @@
-"""A client of `ppzoo serve`; it needs only the standard library, and Pillow for arrays."""
+"""A client of `ppzoo serve`. It needs only the standard library, NumPy for paths and arrays, and Pillow for arrays."""
 
 from __future__ import annotations
 
@@ -77,8 +77,10 @@ class Client:
                 also have 1 or 4 channels, if the network takes images with as many channels.
 
         Raises:
-            ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.
-            DataError: the service cannot read an image; for a list `BatchError`, with the predictions of the others.
+            ConfigError: `topk` is not an integer of at least 1, or no model is chosen and the service has none or
+                several.
+            DataError: this process or the service cannot read an image; for a list `BatchError`, with the predictions
+                of the others.
             ServiceError: the service cannot be reached, or refused the request.
         """
         topk = _check_topk(topk)
@@ -118,6 +120,8 @@ class Client:
 
     def models(self) -> list[dict[str, Any]]:
         """Return the description of each model: name, readiness, engine, input shape and classes.
+
+        A model that is not ready has only name and readiness.
 
         Raises:
             ServiceError: the service cannot be reached, or refused the request.

@@ -180,7 +180,7 @@ def printable(text: object) -> str:
     return _CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
-MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of names that are suggested; SHORT is a length
+MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of suggested names; SHORT letters count as short
 MIN_SIMILARITY_OF_COMPONENTS = 0.8  # their names share words: RandomAffine is not a typing error of RandomErasing
 
 # The mistakes that a user's path can have; all other errors (disk full, no permission, ...) are system failures.
@@ -245,8 +245,8 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
 def nearest_text(text: str, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` texts; None if none is similar.
 
-    Short texts have to share more letters than long ones. If none does, the result is the first known text that begins
-    with `text`, if there is one.
+    Short texts have to share more letters than long ones. If none is similar and `text` has at least four letters, the
+    result is the first known text that begins with `text`.
     """
     cutoff = MIN_SIMILARITY if len(text) > SHORT else MIN_SIMILARITY_OF_SHORT
     candidates = list(known)
@@ -258,7 +258,10 @@ def nearest_text(text: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_component(name: object, known: Iterable[str]) -> str | None:
-    """Return the component whose name is very similar to `name`, or contains it; None if there is none."""
+    """Return the component whose name is very similar to `name`, or else contains it; None if there is none.
+
+    Only names of at least four letters are searched in other names.
+    """
     text = str(name).lower()
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
     near = difflib.get_close_matches(text, lowered, n=1, cutoff=MIN_SIMILARITY_OF_COMPONENTS)
@@ -276,7 +279,9 @@ MAX_LISTED = 60
 
 
 def suggestion(name: object, known: Iterable[str], kind: str = "") -> str:
-    """Return '; did you mean X?' with the most similar of `known`; if none is similar, all names or where they are.
+    """Return '; did you mean X?' with the most similar of `known`.
+
+    If none is similar, return the command that lists all names, the names, or three of them if there are very many.
 
     For a component, the name that another library has for it counts as similar.
 

@@ -41,7 +41,8 @@ class EpochReport:
     Attributes:
         epoch: number from 0.
         train_seconds, eval_seconds: wall-clock time of training and evaluation.
-        averaged: the best value was reached by the averaged weights (EMA), whose metrics have names that end in "_ema".
+        averaged: `is_best`, and the averaged weights (EMA) reached the best value; the names of their metrics end in
+            "_ema".
     """
 
     epoch: int

@@ -30,7 +30,7 @@ PathText = Annotated[str, IS_PATH]
 
 
 def expand_user(path: str, *, fix: str = "") -> str:
-    """Replace a leading `~` or `~USER` by the user's home folder; without one the path is returned as it is.
+    """Replace a leading `~` or `~USER` by the user's home folder; if the user has none, the path is not changed.
 
     Args:
         fix: if given, a missing home folder is an error that ends with it.
@@ -99,7 +99,8 @@ def find_write_error(folder: str | Path) -> OSError | None:
 def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
     """Return '; did you mean X?' for missing weights `path`: a similar name in its folder, else the run's weights.
 
-    The text is empty if there is no suggestion. Names of epochs are never suggested for each other: all are similar.
+    The text is empty if there is no suggestion. Checkpoints `epoch_N` are never suggested as similar names, since all
+    of their names are similar.
     """
     folder = path if os.path.isdir(path) else path.parent
     if not os.path.isdir(folder):
@@ -217,7 +218,7 @@ def make_parent(path: str | os.PathLike[str]) -> None:
 
 
 def open_without_links(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
-    """Open a file for writing without following a link at its path; an `opener` for `open`.
+    """Open a file without following a link at its path; an `opener` for `open`.
 
     Args:
         mode: permissions of a created file.

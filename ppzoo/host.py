@@ -36,15 +36,18 @@ def available_memory() -> int | None:
 
 
 def instruction_sets() -> str:
-    """Return the instruction set extensions of the processor, separated by spaces.
+    """Return the line of /proc/cpuinfo with the instruction set extensions, such as "flags : fpu vme ...".
 
-    On systems other than Linux, which do not list the extensions, the text is `platform.processor()`.
+    On systems other than Linux, which do not have this file, the text is `platform.processor()`.
     """
     return _read_cpuinfo("flags", "Features")
 
 
 def processor_name() -> str:
-    """Return the line of /proc/cpuinfo with the model name, such as "model name : ..."; else `platform.processor()`."""
+    """Return the line of /proc/cpuinfo that names the processor; without one, `platform.processor()`.
+
+    The line is "model name : ..." on x86, and usually "CPU part : 0x..." on ARM.
+    """
     return _read_cpuinfo("model name", "CPU part")
 
 

@@ -64,7 +64,7 @@ def require_paddle() -> None:
     specification = importlib.util.find_spec("paddle")
     if specification is None:
         for_gpu = "`pip install 'ppzoo[gpu]'` for a GPU"
-        if sys.version_info >= GPU_WHEEL.python_end:  # the extra installs nothing there
+        if sys.version_info >= GPU_WHEEL.python_end:  # `ppzoo[gpu]` installs nothing for these versions
             for_gpu = "for a GPU the command on PaddlePaddle's installation page"
         raise DeviceError(
             f"PaddlePaddle is not installed: run `pip install 'ppzoo[cpu]'` for the CPU or {for_gpu}"

@@ -35,7 +35,7 @@ SINGLE = Launch(0, 1, (), "")
 
 
 def read_launch(environment: Mapping[str, str]) -> Launch:
-    """Read the launcher's variables; return `SINGLE` if none is set.
+    """Read the launcher's variables; return `SINGLE` if none is set, or only PADDLE_TRAINERS_NUM=1.
 
     Raises:
         ConfigError: some are missing or contradict each other, for instance because another program set them.

@@ -1,9 +1,9 @@
 """The private interfaces of PaddlePaddle that ppzoo uses, in one place.
 
 They are not part of PaddlePaddle's public interface and can change in any release. `RELEASES` in ppzoo/installation.py
-and docs/versions.md name the supported versions, and those that were tested (2.6.2 and 3.3.1). With other versions, an
-error is raised before this module is imported. `native.momentum.Momentum` also reads attributes of its base class
-`paddle.optimizer.Momentum`.
+and docs/versions.md name the supported versions, and those that were tested (2.6.2 and 3.3.1). With versions that
+are not supported, an error is raised before this module is imported. `native.momentum.Momentum` also reads attributes
+of its base class `paddle.optimizer.Momentum`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ run_custom_op = core.eager._run_custom_op
 transpose = _C_ops.transpose
 # Batch norm with the statistics of all processes, on GPUs.
 sync_batch_norm = _C_ops.sync_batch_norm_
-# The memory of an array's `__dlpack__()`, for `_share_data_with` of a tensor's `get_tensor()`.
+# Returns the memory of an array from its `__dlpack__()`, for `_share_data_with` of a tensor's `get_tensor()`.
 array_memory = core.from_dlpack
 # Whether operators run immediately, unlike in a static program. `in_sot` returns whether `to_static` is tracing them.
 in_dygraph_mode = framework.in_dygraph_mode

@@ -47,11 +47,12 @@ class Predictor:
         batch_size: the largest number of images computed at once, at least 1.
         engine: the inference engine: "paddle", "onnxruntime" or "openvino" (the last two on a CPU, after
             `pip install 'ppzoo[onnxruntime]'` or `'ppzoo[openvino]'`), or "auto", the fastest installed engine for
-            batches of `batch_size`, measured once for each machine and export. The probabilities of all engines agree
-            with the network's within 1e-4.
+            batches of `batch_size`, measured once for each machine, export and `batch_size`. The probabilities of all
+            engines agree with the network's within 1e-4.
         precision: "float32"; "bfloat16" (OpenVINO, on processors that have it); "int8" (for an export with
             `--precision int8`); or "auto", the fastest of these that can run here and that agrees with float32 on
-            `images`; without `images`, "auto" is float32. By default the precision of the export.
+            `images`; without `images`, "auto" is float32. By default the precision of the export, or float32 if that
+            precision cannot run here.
         images: images as for `predict`, to compare precisions on; only with "auto".
         max_drop: with "auto", the largest fraction of `images` whose most probable class can differ from float32's.
 
@@ -135,8 +136,8 @@ class Predictor:
     def predict(self, images: Image | Sequence[Image], topk: int = 5) -> list[dict[str, Any]]:
         """Return the `topk` classes of each image, best first: `class_ids`, `scores` and `label_names`.
 
-        The scores are probabilities. For an export of a multi-label network, all classes that reach its threshold are
-        returned instead.
+        The scores are probabilities. If the postprocessing of the export is not `Topk`, `topk` has no effect: for an
+        export of a multi-label network, all classes that reach its threshold are returned, in the order of indices.
 
         Args:
             images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these.

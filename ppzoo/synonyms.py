@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Kind -> component, and how to use it -> its names in PyTorch, PaddlePaddle, timm and papers, in lower case without
-# underscores.
+# Kind of component -> component, some with options to set -> its names in PyTorch, PaddlePaddle, timm and papers, in
+# lower case without underscores.
 SYNONYMS: dict[str, dict[str, str]] = {
     "loss": {
         "CELoss": "ce crossentropy crossentropyloss softmaxcrossentropy softmaxcrossentropyloss nll nllloss",

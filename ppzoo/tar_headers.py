@@ -1,7 +1,7 @@
 """Reading the headers of untrusted tar files in bounded time; hostile files keep Python's `tarfile` busy for minutes.
 
-The formats are POSIX ustar and pax, and GNU tar ("Basic Tar Format" in its manual). Of pax records only the path and
-the size are used.
+The formats are POSIX ustar and pax, and GNU tar ("Basic Tar Format" in its manual). Of pax records only the path,
+the size, and the keys that mark a sparse file are used.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def require_text(text: str, source: str) -> None:
 
 
 def _check_size(node: yaml.Node, limit: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
-    """Return the number of nodes and the depth below `node` with all aliases expanded; refuse what is too large."""
+    """Return number and depth of the nodes in `node`, including itself, after expanding aliases; refuse too many."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 1
     if id(node) in above:

@@ -1,6 +1,7 @@
 """The command line: `ppzoo COMMAND`, and the entry point of `tools/*.py`.
 
-Exit status: 0 success; 1 the run failed; 2 the user's input is wrong, which one line explains.
+Exit status: 0 success; 1 the run failed; 2 the user's input is wrong, with one line for each mistake; 128 + N the
+command was ended by signal N.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ COMPUTING = (
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM outside of training, which handles it itself."""
+    """Raised for SIGTERM, except in training, which has its own signal handler."""
 
 
 def console() -> NoReturn:
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
     except ConfigError as error:
         if isinstance(error, ConfigFileError):
             error.add_key(_key_of_config(options))
-        for problem in dict.fromkeys(error.problems):  # training and evaluation can have the same one
+        for problem in dict.fromkeys(error.problems):  # training and evaluation can have the same problem
             print_error(f"error: {problem}")
         return error.exit_status
     except Interrupted as error:

@@ -17,10 +17,13 @@ from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_us
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
-MAX_CHOICES = 8  # a message lists the choices of an option if there are at most this many; the help lists all
+RUN_HELP = (
+    "the folder of a run, such as output/LeNet, whose configuration and best (or else latest) weights are used; or use"
+    " -c CONFIG"
+)
+MAX_CHOICES = 8  # a message that suggests a choice also lists all choices if there are at most so many
 _KEY_WITHOUT_OPTION = re.compile(r"--[A-Z]\w*\.\w|[A-Z]\w*\.\w[\w.]*=")  # --Global.epochs=3 or Global.epochs=3
-_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
+_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later run replaced
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,7 +87,7 @@ class Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty value, such as that of a shell variable that is not set, and a NUL character in a value."""
-        if action.nargs == argparse.PARSER:  # the arguments of a command, which it checks itself
+        if action.nargs == argparse.PARSER:  # the arguments of a command, which its own parser checks
             return super()._get_value(action, arg_string)
         if not arg_string:
             raise argparse.ArgumentError(action, "expected a value, got an empty text")
@@ -120,7 +123,7 @@ def parse_number(text: str) -> float:
 
 
 class Run(NamedTuple):
-    """A finished or interrupted run: its configuration, and its best weights as a path without suffix."""
+    """A finished or interrupted run: its configuration, and its best (or else latest) weights without suffix."""
 
     config: Path
     weights: Path
@@ -174,7 +177,7 @@ def require_one_source(options: argparse.Namespace) -> None:
     """Check that either -c is given, or both --arch and --data.
 
     Raises:
-        ConfigError: neither is, or parts of both.
+        ConfigError: neither is given, only one of --arch and --data is, or -c together with one of these.
     """
     command = options.command
     if options.config is not None and (options.arch or options.data):
@@ -234,7 +237,7 @@ def require_device_of_option(options: argparse.Namespace) -> None:
 
 
 def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tuple[str, list[str]]:
-    """Return what the command reads: the configuration of -c, or that of the run in `folder` with its weights.
+    """Return a configuration and its overrides: those of -c and -o, or the run's in `folder`, which select its weights.
 
     Raises:
         ConfigError: both are given, or neither; there is no single run in `folder`, or its path is not printable text.
@@ -244,7 +247,7 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
         raise ConfigError(f"{options.command}: expected either RUN_FOLDER or -c CONFIG, got {received}")
     if folder is None:
         return options.config, overrides(options)
-    from ppzoo.yaml_io import require_text  # the package yaml is not installed where `ppzoo doctor` looks for it
+    from ppzoo.yaml_io import require_text  # needs PyYAML; `ppzoo doctor` works without it
 
     takes_export = options.command in ("explain", "embed", "report", "infer")
     run = find_run(Path(folder), takes_export=takes_export)

@@ -116,7 +116,7 @@ def _import_visualdl() -> Callable[..., Any]:
     for name in ("vdl_logger", "werkzeug"):  # they print a line per request
         logging.getLogger(name).setLevel(logging.ERROR)
 
-    # The reader of profiles waits for them in a thread that would never end. ppzoo writes no such files.
+    # VisualDL waits for profiles in a thread that would never end. ppzoo writes no profiles for VisualDL.
     create_profiler = app.create_profiler_api_call
     app.create_profiler_api_call = lambda logdir: create_profiler("")
 
@@ -148,6 +148,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
     Raises:
         ConfigError: the port is taken, or the address is not one of this machine.
+        PpzooError: the system refuses for another reason, such as a port below 1024 without permission.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -207,7 +208,7 @@ def _run_tensorboard(options: argparse.Namespace) -> int:
         ) from error
     for name in ("tensorboard", "werkzeug"):  # they print lines about their own work
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _listen(options.host, options.port) as listener:  # which reports an address that cannot be used
+    with _listen(options.host, options.port) as listener:  # reports an unusable address
         host, port = listener.getsockname()[:2]
     spec = ["--logdir", folders[0]] if len(folders) == 1 else ["--logdir_spec", ",".join(map(_named, folders))]
     server = program.TensorBoard()

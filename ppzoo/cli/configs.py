@@ -70,7 +70,7 @@ def _print_schema() -> None:
 
 
 def _matching(pattern: str | None) -> list[str]:
-    """Return the names that match; those in `_base_` folders only if the pattern names such a folder."""
+    """Return the names that match: those in `_base_` folders if the pattern contains `_base_`, else all others."""
     from ppzoo.config import packaged_configs
 
     names = packaged_configs.config_names(bases=packaged_configs.BASES in (pattern or ""))
@@ -126,7 +126,7 @@ def _copy(name: str | None, target: Path) -> None:
     except OSError as error:
         raise OutputError(target, error, "--copy") from error
     print(printable(f"wrote {target}"))
-    if packaged_configs.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_
+    if packaged_configs.BASES not in source.parts:  # files in `_base_` cannot be trained: Arch or data is missing
         print_next_steps(command_line("train", "-c", target))
 
 

@@ -72,7 +72,7 @@ def _add_split(actions: Commands) -> None:
         type=expand_user,
         metavar="FOLDER",
         help="folder of the lists (default: the folder of the images or of the list file; with --folds: a new"
-        " folder next to it, with _folds added to its name, such as photos_folds for photos)",
+        " folder next to FOLDER_OR_LIST, with _folds added to its name, such as photos_folds for photos)",
     )
     table = split.add_argument_group("list files")
     table.add_argument(
@@ -186,7 +186,7 @@ def _require_source(source: str) -> None:
 
 
 def _require_list_for_its_options(options: argparse.Namespace) -> None:
-    """Check that the options about list files are given with one."""
+    """Check that the options about list files are given only if FOLDER_OR_LIST is a list file."""
     of_list = {"--image-root": options.image_root, "--path-column": options.path_column}
     of_list |= {"--label-column": options.label_column, "--group-by": options.group_by}
     if os.path.isdir(options.source):
@@ -265,7 +265,7 @@ def _split_folds(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _errors_of_list() -> Iterator[None]:
-    """Let errors about the list name its argument, and the options that fix them."""
+    """Let messages about the list begin with FOLDER_OR_LIST, and name options of the command as fixes."""
     from ppzoo.data import FIXES_WITHOUT_CONFIG
 
     with errors_with_key("FOLDER_OR_LIST"), errors_with_fixes(COLUMN_OPTIONS | FIXES_WITHOUT_CONFIG):

@@ -165,7 +165,7 @@ def _print_export(exported: builders.Exported) -> None:
 
 
 def _print_precision(deployment: dict[str, Any]) -> None:
-    """Print the accuracy in a lower precision, if the export has one."""
+    """Print the accuracy in a lower precision than float32, if the export was made for one."""
     precision = deployment["precision"]
     results = deployment.get(precision)
     if not results:

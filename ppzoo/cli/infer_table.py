@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ppzoo.config import Config
 
 TABLE_OPTIONS = {"top": "--top", "every": "--every", "sort_into": "--sort-into", "sort_by": "--sort-by"}
-BATCH_SIZE = 32  # of exports
+BATCH_SIZE = 32  # images per batch if the network is an export
 ANIMATIONS = (".gif", ".webp", ".avifs", ".flc", ".fli")  # extensions of images that can be videos
 
 
@@ -163,7 +163,7 @@ def _load_model(options: argparse.Namespace, network: Config | Path, count: int 
 
 
 def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:
-    """Write the rows. An interruption completes the table of a camera; after it, all other tables can be resumed."""
+    """Write the rows. After an interruption, the table of a camera is complete; all other tables can be resumed."""
     from ppzoo import builders
     from ppzoo.batch_inference import VideoSource
 

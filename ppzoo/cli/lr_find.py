@@ -57,9 +57,10 @@ def add_commands(commands: Commands) -> None:
 
 @contextmanager
 def read_training_config(options: argparse.Namespace) -> Iterator[Config]:
-    """Read the configuration of -c, or that of --arch and --data, whose list files are removed afterwards.
+    """Read the configuration of -c, or that of --arch and --data.
 
-    They are in a temporary folder, because a training with the same data writes its own.
+    The list files of --data are written to a temporary folder, which is removed afterwards: a training with the same
+    data writes its own list files.
     """
     from ppzoo import builders
 

@@ -21,7 +21,7 @@ def print_next_steps(*steps: str, where: str = "") -> None:
 
 
 def command_line(command: str, *arguments: object) -> str:
-    """Return a command line as the user types it: `ppzoo COMMAND`, or `python tools/...` if the user started that."""
+    """Return a command line as the user types it: `ppzoo COMMAND`, or `python tools/...` if that file was started."""
     script = Path(sys.argv[0])
     if script.name in SCRIPTS.values() and script.with_name(SCRIPTS[command]).is_file():
         words = f"{_program('python', sys.executable)} {quote(str(script.with_name(SCRIPTS[command])))}"

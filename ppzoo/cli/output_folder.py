@@ -58,7 +58,7 @@ def check_output(folder: str, *files: str) -> Path:
 
 @contextmanager
 def output_errors(path: object) -> Iterator[None]:
-    """Raise errors of the system as `OutputError`s about --output; `path` is shown for those without a file name.
+    """Raise errors of the system as `OutputError`s about --output; `path` is shown for errors without a file name.
 
     Nothing may be printed inside, since a closed standard output is another error.
     """

@@ -17,7 +17,7 @@ MAX_THREADS = 4096  # with very large numbers PaddlePaddle's OpenMP library cras
 
 
 def import_paddle() -> None:
-    """Import PaddlePaddle, without its log messages (GLOG_minloglevel=0 shows them).
+    """Import PaddlePaddle, without its log messages except errors (GLOG_minloglevel=0 shows all).
 
     Its warning about several OpenMP threads is not printed: it concerns data-parallel training only.
 

@@ -111,7 +111,7 @@ def print_report(
     *,
     as_json: bool = False,
 ) -> None:
-    """Write the files of the report, and print the main result and the path of the page."""
+    """Write the files of the report, and print the main result and the page's path; with `as_json` only the path."""
     from ppzoo import builders, report
 
     folder = builders.open_report_folder(evaluated.source, output)

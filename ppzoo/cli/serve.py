@@ -21,7 +21,7 @@ TOKEN_VARIABLE = "PPZOO_SERVE_TOKEN"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 MEGABYTE, MILLION = 1 << 20, 1_000_000
 MIN_TOKEN_LENGTH = 8
-MAX_OPTION = 1_000_000
+MAX_OPTION = 1_000_000  # the largest value of --queue, --max-images, --timeout and --max-upload
 MAX_BATCH_SIZE = 65536
 
 
@@ -159,7 +159,8 @@ def read_token(file: str | None) -> str | None:
     """Return the token in a file or in the environment variable; None if there is neither.
 
     Raises:
-        ConfigError: the token is too short, or contains characters that a header cannot have.
+        ConfigError: the file cannot be read; or the token is too short, or has spaces or characters that are not
+            printable ASCII.
     """
     key = "--token-file" if file is not None else TOKEN_VARIABLE
     if file is not None:
@@ -185,7 +186,7 @@ def _read_token_file(file: str) -> str:
 
 
 def _is_reachable(host: str) -> bool:
-    """Return whether other machines can connect to a host; False if it is not an address or a known name."""
+    """Return whether other machines can connect to a service at the address `host`; False if the name is unknown."""
     try:
         addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):

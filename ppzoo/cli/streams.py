@@ -74,7 +74,7 @@ def report_lost_output(error: LostOutput) -> int:
 
 
 def flush_streams(status: int) -> int:
-    """Write what is still buffered; return `status`, or another exit status if that fails."""
+    """Write what is still buffered; return `status`, or another exit status if standard output fails."""
     try:
         sys.stdout.flush()
     except LostOutput as error:

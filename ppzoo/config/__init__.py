@@ -1,7 +1,7 @@
-"""Configurations: `load` reads YAML, `Config.parse` checks and converts it to frozen sections, `dump` writes it.
+"""Configurations: `load` reads YAML, `Config.parse` checks and converts the data to frozen sections.
 
-This package reads YAML files and nothing else. It knows neither PaddlePaddle nor any component of ppzoo by name: its
-callers pass the components that exist.
+`dump` returns the YAML text of `Config.to_dict`. The only files that this package reads are YAML files. It imports
+neither PaddlePaddle nor the components of ppzoo: callers pass their descriptions (`Components`).
 """
 
 from ppzoo.config.arch_sections import ArchConfig, DistillationConfig, NetworkConfig

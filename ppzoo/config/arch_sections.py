@@ -12,7 +12,7 @@ from ppzoo.files import PathText
 
 NetworkT = TypeVar("NetworkT", bound="NetworkConfig")
 
-DEFAULT_STUDENT = "Student"  # the network of a distillation that is used after training
+DEFAULT_STUDENT = "Student"  # the default name of the network of a distillation that is used after training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,8 @@ class MemberConfig(NetworkConfig):
     """A network of `Arch.models`.
 
     Attributes:
-        return_patterns: attribute paths of inner layers whose outputs losses can use by their option `key`.
-        return_stages: accepted for PaddleClas's configurations; `return_patterns` names the layers.
+        return_patterns: attribute paths of inner layers, whose outputs losses can use.
+        return_stages: has no effect; the layers must be in `return_patterns`.
     """
 
     return_patterns: tuple[str, ...] | None = None
@@ -96,7 +96,7 @@ class DistillationConfig(ArchConfig):
         pretrained_list: weights of each network; null keeps `pretrained` of that network.
         freeze_params_list: whether each network is frozen.
         infer_model_name: the network that is used after training.
-        class_num: number of classes of each network for which it is not set.
+        class_num: number of classes of the networks that do not set `class_num` themselves.
     """
 
     models: Annotated[Mapping[str, MemberConfig], Members("arch", MemberConfig)] = field(metadata=COMPONENT_OPTION)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its type annotation, and whether the component cannot be built without it."""
+    """One option of a component, or one key of a section: its type annotation, and whether it must be given."""
 
     hint: Any
     required: bool = False
@@ -20,7 +20,8 @@ class Option:
 class Component:
     """A loss, transform, architecture, ... by its name, its options, and what it declares about itself.
 
-    A class declares the attributes below as class attributes of the same names; all of them are optional.
+    The attributes after `description` are declared by the component's class, as class attributes of the same names; all
+    of these are optional.
 
     Attributes:
         name: its name in configurations.
@@ -40,9 +41,10 @@ class Component:
         increasing_metric_if: option and value with which a schedule requires a main metric whose higher values are
             better; None if it never does.
         higher_is_better: whether higher values of the main metric of a metric component are better.
-        decoupled_weight_decay: the weight decay of the optimizer is not part of the gradient, so it has no regularizer.
+        decoupled_weight_decay: the weight decay of the optimizer is not part of the gradient, so that the optimizer
+            accepts no regularizer.
         required_classes: the only number of classes that a metric or postprocessing accepts; None if it accepts any.
-        renamed: names of its keys in PaddleClas -> their names here; configurations can use both.
+        renamed: names of its keys in PaddleClas -> their names here; configurations can use either name of a key.
     """
 
     name: str

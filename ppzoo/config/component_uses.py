@@ -1,4 +1,4 @@
-"""The components that a plain configuration uses, and where it uses them; malformed parts of it are skipped."""
+"""The components that a plain configuration uses, with their key paths; malformed parts are skipped."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ComponentUses:
         return self.components.get(kind, {}).get(name) if isinstance(name, str) else None
 
     def names_with(self, kind: str, **declared: Any) -> str:
-        """Return the names of the components of a kind that declare all of these values: "A, B or C"."""
+        """Return the names of the components of a kind that declare all of these values, such as "A, B or C"."""
         found = [
             name
             for name, component in self.components.get(kind, {}).items()

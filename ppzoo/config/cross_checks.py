@@ -54,7 +54,7 @@ def _check_schedule(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_observed_metric(uses: ComponentUses, schedule: Use) -> Iterator[Problem]:
-    """A schedule that reduces the rate when the main metric decreases requires that higher values of it are better."""
+    """A schedule that expects the main metric to increase requires a metric whose higher values are better."""
     option, value = (schedule.component and schedule.component.increasing_metric_if) or ("", "")
     if not option or schedule.options.get(option) != value:
         return
@@ -96,7 +96,7 @@ def _check_image_shape(uses: ComponentUses) -> Iterator[Problem]:
 def _check_pretrained(uses: ComponentUses) -> Iterator[Problem]:
     """`use_ssld` alone is probably a mistake; with `pretrained: false` it has no effect, as in PaddleClas."""
     if uses.arch.component and uses.arch.component.networks == "several":
-        return  # PaddleClas ignores the key there
+        return  # PaddleClas ignores Arch.use_ssld of several networks
     if uses.at("Arch.use_ssld") is True and uses.at("Arch.pretrained") is None:
         yield Problem("Arch.use_ssld", "requires Arch.pretrained: true, got Arch.pretrained: null")
 
@@ -151,9 +151,12 @@ def _check_relabel(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_labels(uses: ComponentUses) -> Iterator[Problem]:
-    """Data, losses, metrics and postprocessing must support one or several labels per image (`use_multilabel`)."""
+    """Components for several labels per image require `Global.use_multilabel`.
+
+    With `Global.use_multilabel`, data, losses and metrics must support several labels per image.
+    """
     if uses.at("Global.use_multilabel") is not True:
-        for use in (*uses.datasets, *uses.losses, uses.post_process):
+        for use in (*uses.datasets, *uses.losses, *uses.metrics, uses.post_process):
             if use.component and use.component.label_kind == "multi":
                 text = f"{use.name} is for several labels per image; set Global.use_multilabel to true"
                 yield Problem(use.path, text)

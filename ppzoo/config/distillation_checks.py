@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from ppzoo.config.arch_sections import DEFAULT_STUDENT
 from ppzoo.config.component_uses import ComponentUses, Use, list_items
 from ppzoo.config.type_checks import Problem, accepts, if_accepted, show
 from ppzoo.errors import suggestion
+
+LOGITS = ("logits", "output")  # the names that losses have for the logits of a network
 
 
 def check_distillation(uses: ComponentUses) -> Iterator[Problem]:
@@ -69,7 +71,7 @@ def _used_networks(uses: ComponentUses) -> Iterator[tuple[str, Any]]:
 
 
 def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
-    """The networks that losses train are not frozen, and all others are.
+    """The networks that losses train must not be frozen, and all others must be frozen.
 
     A loss can also compare a frozen teacher with the labels, as in PaddleClas's files: this loss is constant.
     """
@@ -86,7 +88,7 @@ def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
                 value = use.options.get(key)
                 option = use.component.options.get(key)
                 if key in use.options and option and not accepts(value, option.hint):
-                    return  # the wrong value is reported elsewhere; the networks that it means are unknown
+                    return  # `validate` reports the wrong value; which networks are trained is unknown
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
                 if names_alone := if_accepted(value, list[str]):
                     with_labels |= set(names_alone)
@@ -103,9 +105,10 @@ def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_kinds(uses: ComponentUses) -> Iterator[Problem]:
-    """Losses and metrics of several networks require an architecture of several networks, and vice versa.
+    """Losses, metrics and postprocessing of several networks require an architecture of several networks.
 
-    In `Eval`, losses and metrics of one network evaluate the deployed network.
+    An architecture of several networks requires training losses and metrics of several networks. Losses and metrics of
+    one network in `Eval`, and postprocessing of one network, work on the output of the deployed network.
     """
     arch = uses.arch.component
     if arch is None:
@@ -143,7 +146,7 @@ def _used_layers(use: Use) -> Iterator[tuple[str, str, str]]:
     if component is None:
         return
     key = use.options.get("key")
-    if isinstance(key, str) and key not in ("logits", "output"):
+    if _is_layer(key):
         for names in component.network_options:
             yield from (("key", key, network) for network in _flatten(use.options.get(names)))
     pairs = if_accepted(use.options.get("model_name_pairs"), list[list[str]]) or []
@@ -151,7 +154,12 @@ def _used_layers(use: Use) -> Iterator[tuple[str, str, str]]:
         for pair in pairs:
             networks = pair[index % 2 : index % 2 + 1]
             keys = _flatten(use.options.get(option))
-            yield from ((option, key, network) for key in keys for network in networks if isinstance(key, str))
+            yield from ((option, key, network) for key in keys for network in networks if _is_layer(key))
+
+
+def _is_layer(key: Any) -> TypeGuard[str]:
+    """Return whether a key names an inner layer, not the logits."""
+    return isinstance(key, str) and key not in LOGITS
 
 
 def _flatten(value: Any) -> Iterator[Any]:

@@ -66,7 +66,7 @@ def _hint_in_named(mark: Named, value: Any, path: list[str], components: Compone
 
 
 def _hint_in_listed(mark: Listed | Members, value: Any, path: list[str], components: Components) -> Any:
-    """Return the annotation at a path in a list: the index of an item, which maps a component's name to its options."""
+    """Return the annotation at a path into a list: index of an item, name of its component, and keys of the options."""
     item = _item(value, path[0])
     if len(path) < 3 or not isinstance(item, Mapping):
         return Any

@@ -2,9 +2,10 @@
 
 It is generated from the dataclasses and components with which `ppzoo check` checks configurations. A file inherits keys
 from its base files, so no key is required, except options in lists, which are never merged. JSON Schema cannot express
-every rule of `ppzoo check`: conditions on values are in descriptions, and contradictions between keys are not covered.
-JSON Schema has no notion of YAML anchors, so this one accepts all unknown sections that do not begin with a capital
-letter; `ppzoo check` accepts only those whose value has an anchor.
+every rule of `ppzoo check`: some conditions on values are only in descriptions, and contradictions between keys are not
+covered. JSON Schema has no notion of YAML anchors, so this schema accepts all unknown sections that do not begin with a
+capital letter, except names of sections in lower case; `ppzoo check` requires that their values have or contain an
+anchor.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ class _SchemaWriter:
     def describe_named(self, mark: Named) -> Schema:
         """Return the schema of `{name: ..., options}`.
 
-        The name decides which options are allowed. A mapping without a name has that of its base file or the default
-        one, which the schema does not know, so the options of all components are allowed.
+        The name decides which options are allowed. Without a name, the name in a base file or the default name counts;
+        the schema knows neither, so the options of all components are allowed.
         """
         table = self.components.get(mark.kind, {})
         cases, keys_of_any = [], dict.fromkeys(known_keys(mark.section), True)
@@ -195,7 +196,7 @@ def _describe_type(hint: Any) -> Schema:
 
 
 def _switches(choices: tuple[Any, ...]) -> list[bool]:
-    """Return the booleans that YAML reads `on` and `off` as, if those are choices."""
+    """Return the booleans as which YAML reads choices such as `on` and `off`."""
     return [value for value, words in SWITCHES.items() if set(words) & set(choices)]
 
 

@@ -57,7 +57,7 @@ def load(
 def apply_overrides(
     raw: Mapping[str, Any], overrides: Iterable[str] = (), components: Components | None = None
 ) -> dict[str, Any]:
-    """Return a copy of a plain configuration changed by `overrides`; the arguments are those of `load`."""
+    """Return a copy of the plain configuration `raw` changed by `overrides`; see `load` for the other arguments."""
     raw = rename_keys(raw, components or {})
     config = copy.deepcopy(raw)  # the overrides change it in place
     overrides = list(overrides)
@@ -88,7 +88,10 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_into(below: Mapping[str, Any], above: Mapping[str, Any], components: Components) -> dict[str, Any]:
-    """Return the merged mappings without the options of components of `below` that `above` replaces."""
+    """Return the merged mappings, without options that only a component has that `above` replaces (`replaced_options`).
+
+    Keys with PaddleClas's names get their names here (`rename_keys`).
+    """
     merged = merge(without(below, replaced_options(below, above, components)), above)
     return rename_keys(merged, components, below)
 
@@ -184,7 +187,8 @@ def _without_anchors(content: dict[str, Any], anchor_keys: Collection[str]) -> d
 def _suggest(path: Path, parent: Path | None) -> str:
     """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a packaged name.
 
-    The name of a packaged configuration that differs only in case is preferred to a file.
+    Without a similar name, return that the folder does not exist, or the command that lists all names. The name of a
+    packaged configuration that differs only in case is preferred to a file.
     """
     suffix = packaged_configs.SUFFIX if path.suffix in ("", ".yml") else path.suffix
     start = "the current folder" if parent is None else "the folder of the file that names them"

@@ -1,8 +1,8 @@
 """Apply the command line's `-o a.b.0.c=value` to a configuration.
 
-A value is read as YAML if the result has the type that the schema expects at the path, and as text otherwise:
-`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed; without quotes,
-`null` is always null.
+A value is read as YAML. If the schema accepts its text as well, the text is kept where YAML reads it as text or as a
+type that the schema does not accept, or where it ends in a YAML comment: `Global.output_dir=runs #2` is a folder of
+that name, `Global.epochs=5` a number. Quotes are removed; without quotes, `null` is always null.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ppzoo.config.type_checks import accepts
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
-NULL = "null"  # also where the schema does not accept it, so that no folder of that name is created by mistake
-_BRACKETS = re.compile(r"(.+)\[([0-9]+)\]")  # of an index, as in Python
+NULL = "null"  # read as null even where the schema accepts only text, so that no folder "null" is created by mistake
+_BRACKETS = re.compile(r"(.+)\[([0-9]+)\]")  # `transform_ops[0]`, an index as in Python
 
 
 class _Assignment(NamedTuple):
@@ -39,8 +39,9 @@ def override(config: dict[str, Any], *assignments: str, components: Components |
         components: as for `load`.
 
     Raises:
-        ConfigError: no `=`, an empty part of the path or too many parts, a value that is not YAML where text is not
-            allowed, an index that is not in the list, or a path into a value that is neither a mapping nor a list.
+        ConfigError: no `=`, an empty part of the path or too many parts, a value that is too long, has characters that
+            YAML does not allow, or is not YAML where text is not allowed, an index that is not in the list, or a path
+            into a value that is neither a mapping nor a list.
     """
     # The type at a path can depend on a later override, such as Optimizer.name=..., so all values are set first.
     unread: dict[tuple[int, int | str], _Assignment] = {}

@@ -1,7 +1,7 @@
 """The configurations in the package, found by name: `lenet`, `imagenet/ResNet/ResNet50`, `photos`.
 
-A name is the path of a file relative to `ppzoo/configs`; its suffix `.yaml` can be omitted, and so can `_base_/` of the
-files that other configurations are based on. A path to an existing file always takes precedence over a name.
+A name is the path of a file relative to `ppzoo/configs`; its suffix `.yaml` can be omitted, and so can `_base_/` at its
+start. A path to an existing file always takes precedence over a name.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ SUFFIX = ".yaml"
 
 
 def config_names(*, bases: bool = False) -> list[str]:
-    """Return the names of the configurations in the package, sorted; `bases`: only those in `_base_` folders."""
+    """Return the sorted names of the package's configurations that can be trained; `bases`: of those in `_base_`."""
     names = (file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob(f"*{SUFFIX}"))
     return sorted(name for name in names if (BASES in name.split("/")) == bases)
 
 
 def find_config(source: str | os.PathLike[str]) -> Path:
-    """Return the file of `source`, a path or a name; if there is neither, return `source` as a path.
+    """Return the file of `source`, a path or a name; if there is no such file, return `source` as a path.
 
     Raises:
-        ConfigError: it is a URL.
+        ConfigError: `source` is a URL, or contains a NUL character.
     """
     path = local_path(source, "the configuration file")
     return path if os.path.isfile(path) else find_packaged(source) or path
@@ -38,7 +38,7 @@ def find_config(source: str | os.PathLike[str]) -> Path:
 def find_base(source: str, path: Path) -> Path:
     """Return the file that `_BASE_: source` means in the file `path`: relative to its folder, or a name.
 
-    Where there is neither, the path relative to the folder is returned.
+    If there is no such file, the path relative to the folder is returned.
     """
     relative = path.parent / expand_user(source)
     return relative if os.path.isfile(relative) else find_packaged(source) or relative

@@ -80,7 +80,7 @@ def parse_component(
     """Convert `{name: ..., options}` to the section of a component; a section is returned unchanged.
 
     Raises:
-        ConfigError: no name, and no component of the kind is the default.
+        ConfigError: the name is missing and no component of the kind is the default, or a required key is missing.
     """
     if isinstance(values, section):
         return values
@@ -98,7 +98,7 @@ def parse_components(
     """Convert a list of `{Name: options}`; sections in it are returned unchanged.
 
     Raises:
-        ConfigError: it is no list, or an entry of it is no such mapping.
+        ConfigError: `items` is a text or a mapping, an entry is no such mapping, or a required key is missing.
     """
     if isinstance(items, (str, Mapping)):
         raise ConfigError(f"{KINDS[kind]}: expected a list of mappings {{Name: options}}, got {items!r:.60} alone")
@@ -115,7 +115,9 @@ def parse_components(
 
 
 def to_plain(section: Section, *, is_named: bool = True) -> dict[str, Any] | None:
-    """Return the plain mapping of a section; None for a null in the file.
+    """Return the plain mapping of a section.
+
+    The result is None for a null in the file, and for a section that is not in the file and has only default values.
 
     Args:
         is_named: whether the mapping of a component has the key `name`; in a list, `{Name: options}` has the name.

@@ -25,13 +25,15 @@ DATA_PATHS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
 def check_files(config: Config, task: Task = "train") -> list[str]:
     """Return a line for every list file, image folder and weight file that `task` needs and that does not exist.
 
-    Contents are not checked, nor are URLs.
+    Contents are not checked, and URLs are not opened; a URL of weights that is not http or https has a line, too.
     """
     return [problem.line() for problem in _find_missing(config, task)]
 
 
 def suggest_path(path: Path, *, suffix: str | None, start: str = "the current folder") -> str:
     """Return '; did you mean X?' with the nearest name in the same folder, or that the folder does not exist.
+
+    The text is empty if no name is similar, or if the folder cannot be read.
 
     Args:
         path: a path that does not exist.
@@ -47,7 +49,7 @@ def suggest_path(path: Path, *, suffix: str | None, start: str = "the current fo
     if not os.access(folder, os.R_OK):
         return ""
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
-    ending = suffix or ""  # does not count: all entries have it
+    ending = suffix or ""  # not compared, since all entries have it
     stems = sorted(entry.name.removesuffix(ending) for entry in entries)
     near = difflib.get_close_matches(path.name.removesuffix(ending), stems, n=1, cutoff=0.6)
     return f"; did you mean {str(folder / (near[0] + ending))!r}?" if near else ""
@@ -70,7 +72,7 @@ def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
         if not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
             hint = hint or suggest_path(Path(name), suffix=".pdparams")
-            if not hint and path.endswith(".pretrained") and Path(name).name == name:  # as in other libraries: imagenet
+            if not hint and path.endswith(".pretrained") and Path(name).name == name:  # `imagenet` in other libraries
                 hint = "; set it to true for the official weights"
             is_checkpoint = path == "Global.checkpoints"
             expected = "a checkpoint, such as output/LeNet/latest, or auto" if is_checkpoint else "weights"

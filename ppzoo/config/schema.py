@@ -177,13 +177,13 @@ class TtaConfig(Section):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether there is more than one view of an image."""
+        """Whether the section requests other views of an image than the plain one."""
         return self.mirrors or bool(self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossTermConfig(Section):
-    """One loss of a sum, and its weight in it.
+    """One of the losses that are added, and its weight.
 
     Attributes:
         weight: factor of this loss in the sum.

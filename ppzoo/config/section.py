@@ -29,7 +29,7 @@ class Section:
     """A mapping of a configuration.
 
     Attributes:
-        given: its keys in the file, in their order; None where the file has none or null.
+        given: its keys in the file, in their order; None if the file does not have the section, or has null for it.
     """
 
     given: tuple[str, ...] | None = field(default=None, repr=False, compare=False)

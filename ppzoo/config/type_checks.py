@@ -76,7 +76,10 @@ def find_problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
 
 
 def _broken_limit(value: Any, hint: Any) -> str | None:
-    """Return the description of the first limit that a value of the right type breaks."""
+    """Return the description of the first limit that a value of the right type breaks.
+
+    The result is None if this is the first limit of the annotation, which `describe` contains already.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         found = [_broken_limit(value, arm) for arm in arguments if arm is not type(None)]

@@ -105,27 +105,29 @@ ROWS = [
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
 ]
 
-# Keys that PaddleClas does not read, or that only matter to its own tools. They are unknown keys, which
-# `ppzoo migrate` removes.
+# Keys in PaddleClas's configurations that ppzoo does not have: why, or what to use instead. `ppzoo check` reports them,
+# `ppzoo migrate` removes them.
 IGNORED_KEYS = {
     "profiler_options": "an option of PaddleClas's tools/train.py; use `ppzoo profile`",
     "Global.class_num": "PaddleClas ignores it next to Arch.class_num, which is the number of classes",
     "Global.infer_imgs": "PaddleClas does not read it; Infer.infer_imgs names the images",
     "Global.use_gpu": "PaddleClas 2 does not read it; Global.device selects the device",
-    "Global.distributed": "PaddleClas sets it when it runs; the launcher decides how many processes train",
+    "Global.distributed": "PaddleClas sets this key itself; the launcher decides how many processes train",
     "Global.uniform_output_enabled": "it is for PaddleX, which expects other names of the saved files",
     "Global.export_with_pir": "the format of exports follows the version of PaddlePaddle; see `ppzoo export --legacy`",
     "Global.model_name": "it is for PaddleX; exports have the name of the architecture",
     "Global.dist": "the launcher decides how many processes train",
     "Global.sampler": "PaddleClas does not read it; DataLoader.Train.sampler describes the sampler",
-    "Global.max_num_latest_checkpoint": "ppzoo writes one checkpoint `latest`; Global.keep limits those of epochs",
+    "Global.max_num_latest_checkpoint": (
+        "ppzoo writes one checkpoint `latest`; Global.keep is the number of checkpoints `epoch_N` that are kept"
+    ),
     "Global.print_dtypes": "it is for debugging PaddleClas",
     "Slim": "pruning and quantization in training are not supported; see `ppzoo export --precision int8`",
-    "DataLoader.Train.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
-    "DataLoader.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
+    "DataLoader.Train.class_num": "PaddleClas sets this key itself; Arch.class_num is the number of classes",
+    "DataLoader.class_num": "PaddleClas sets this key itself; Arch.class_num is the number of classes",
     "Optimizer.lr.step_each_epoch": "the number of steps per epoch follows from the data",
     "Optimizer.lr.epochs": "Global.epochs is the number of epochs",
-    "DataLoader.epochs": "PaddleClas sets it when it runs; Global.epochs is the number of epochs",
+    "DataLoader.epochs": "PaddleClas sets this key itself; Global.epochs is the number of epochs",
 }
 
 ATTENTION = (
@@ -188,7 +190,7 @@ def unsupported_name(kind: str, name: object) -> str:
 
 
 def find_other_kind(config: Mapping[str, Any]) -> Problem | None:
-    """Return why a configuration is not one for training a classifier; None if it can be."""
+    """Return why a configuration is not one for training a classifier; None if it is one."""
     return next((problem for row, problem in find_unsupported(config) if row.is_other_kind), None)
 
 

@@ -11,7 +11,7 @@ from ppzoo.host import MAX_PIXELS
 
 
 def parse_log_ranks(value: str | int | list[int] | tuple[int, ...]) -> list[int]:
-    """Return the ranks that `Global.log_ranks` names; [] if it is not a list of numbers."""
+    """Return the ranks that `Global.log_ranks` names; [] if it contains anything else than ranks."""
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
     return [int(part) for part in parts] if all(str(part).strip().isdecimal() for part in parts) else []
 

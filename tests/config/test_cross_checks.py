@@ -82,6 +82,7 @@ BY_KEYS = [
     ("plain", ["Infer.PostProcess.label_list=[a, b]"], "Infer.PostProcess.label_list: expected 4 names, one per class"),
     ("plain", [f"{DATA}.name=MultiLabelDataset"], f"{DATA}.name: MultiLabelDataset is for several labels per image"),
     ("plain", ["Loss.Eval=[{MultiLabelLoss: null}]"], "Loss.Eval.0.MultiLabelLoss: MultiLabelLoss is for several"),
+    ("plain", ["Metric.Eval=[{MultiLabelMAP: null}]"], "Metric.Eval.0.MultiLabelMAP: MultiLabelMAP is for several"),
     ("plain", ["Infer.PostProcess.name=MultiLabelThreshOutput"], "Infer.PostProcess.name: MultiLabelThreshOutput is"),
     ("plain", ["Loss.Train=[{GoogLeNetLoss: null}]"], "Loss.Train.0.GoogLeNetLoss: expected a network with three"),
     ("plain", ["Metric={Eval: [{GoogLeNetTopkAcc: null}]}"], "Metric.Eval.0.GoogLeNetTopkAcc: expected a network with"),

@@ -294,6 +294,13 @@ def test_layers_of_a_relational_loss_have_to_be_returned(components):
     )
 
 
+def test_a_relational_loss_can_compare_the_logits(components):
+    raw = relational("blocks[3].expand_conv")
+    loss = {"student_keepkeys": ["logits"], "teacher_keepkeys": ["logits"]}
+    raw["Loss"] = {"Train": [{"DistillationRKDLoss": {**loss, "model_name_pairs": [["Student", "Teacher"]]}}]}
+    assert config.check(raw, components) == []
+
+
 @pytest.mark.parametrize("name", ["Res2Net200_vd_26w_4s", "RegNetY_16GF", "EfficientFormer_L1", "SwinTransformer_tiny"])
 def test_networks_that_only_paddleclas_has_are_reported(name, components):
     (line,) = config.check(recipe(10, teacher={"name": name}), components)
