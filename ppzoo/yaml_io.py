@@ -182,7 +182,8 @@ def parse_document(text: bytes | str, source: str, limits: Limits = CONFIGURATIO
         source: its name in error messages, such as the file's path.
 
     Raises:
-        ConfigError: one line with source and line number.
+        ConfigError: the text is too long, or not the YAML that this module accepts. The message is one line, with the
+            number of the line if it is known.
     """
     if len(text) > limits.size:
         raise ConfigError(f"{source}: expected a configuration of at most {limits.size} bytes, got a larger one")

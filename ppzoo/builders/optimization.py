@@ -38,7 +38,8 @@ def build_lr_schedule(
 def _scale_rates(options: Mapping[str, Any], reference: int, total_batch: int | None) -> dict[str, Any]:
     """Scale the rates of a schedule linearly to another batch size: Goyal et al., arXiv:1706.02677, section 2.1.
 
-    Only the peak rates are scaled; the start of the warm-up and the end of the decay are not.
+    The peak rates, and all `values` of `Piecewise`, are scaled; the start of the warm-up and final rates such as
+    `eta_min` are not.
     """
     if total_batch is None:
         raise ConfigError("Optimizer.lr.reference_batch: expected a known batch size to scale to; pass total_batch")

@@ -90,7 +90,7 @@ def log_ignored_keys(config: Config) -> None:
 def warn_of_image_shape(config: Config) -> None:
     """Log a warning if `Infer.transforms` do not produce images of `Global.image_shape`, which `export` requires.
 
-    This is not an error: PaddleClas's files can have another `Global.image_shape`, since its export command sets it.
+    This is not an error: PaddleClas's files can have another `Global.image_shape`, which users set with `-o` to export.
     """
     try:
         measured = measure_image_shape(config.Infer.transforms or (), channels=3, path=INFER)
@@ -158,8 +158,8 @@ def _apply_steps(ops: Sequence[ComponentSpec], decodings: Sequence[ComponentSpec
     """Return the steps of a list without transpositions, and without decoding if only one of the two lists decodes.
 
     Args:
-        decodings: the `DecodeImage` of each list that begins with it. If this list does not, that of the other list is
-            applied first.
+        decodings: the `DecodeImage` at the beginning of each of the two lists that has one. If only the other list has
+            one, it is applied to the trial images before `ops`.
     """
     has_decoding = bool(ops) and ops[0].name == "DecodeImage"
     images: list[Any] = list(make_trial_images())
@@ -186,7 +186,7 @@ def _apply(spec: ComponentSpec, image: np.ndarray | str) -> np.ndarray | str:
 
 
 def _is_equivalent(one: Step, other: Step) -> bool:
-    """Return whether the images are alike after two steps; if the steps failed, whether their options are equal."""
+    """Return whether a step of each list give similar images; if both fail, whether they are the same transform."""
     if all(isinstance(result, str) for result in (*one.results, *other.results)):
         return one.spec.name == other.spec.name and _all_options(one.spec) == _all_options(other.spec)
     return all(map(_is_alike, one.results, other.results))

@@ -1,8 +1,9 @@
 """Apply the command line's `-o a.b.0.c=value` to a configuration.
 
-A value is read as YAML. If the schema accepts its text as well, the text is kept where YAML reads it as text or as a
-type that the schema does not accept, or where it ends in a YAML comment: `Global.output_dir=runs #2` is a folder of
-that name, `Global.epochs=5` a number. Quotes are removed; without quotes, `null` is always null.
+A value is read as YAML. Where the schema accepts text, a value is kept exactly as it was typed in three cases: YAML
+reads it as a string, YAML reads it as a type that the schema does not accept, or it ends in a YAML comment. So
+`Global.output_dir=runs #2` is a folder of that name, and `Global.epochs=5` is a number. Quotes are removed; without
+quotes, `null` is always null.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def _assign(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int
     """Set the value at a path to the parsed text, or to the text if it is not YAML.
 
     Args:
-        unread: the assignments so far; those to a mapping or list on the path are removed, since this one changes it.
+        unread: the assignments so far, whose texts are read again when all of them are known. Those to a mapping or
+            list on the path are removed, since reading them again would undo this assignment.
     """
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")

@@ -64,7 +64,8 @@ class GlobalConfig(Section):
         eval_mode: only "classification" is supported.
         start_eval_epoch: there is no evaluation up to and including this epoch, except after the last epoch of the run.
         print_batch_step: training steps between log lines.
-        use_visualdl: log to VisualDL; has no effect if `loggers` is set.
+        use_visualdl: log to VisualDL. If `loggers` is set, true has no effect, and false together with `visualdl` in
+            `loggers` is an error.
         loggers: names of the loggers, such as [visualdl, tensorboard].
         log_histograms: epochs between histograms of weights and gradients; none by default.
         image_channel: accepted for PaddleClas's configurations; it must agree with `image_shape`.

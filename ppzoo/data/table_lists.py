@@ -127,7 +127,8 @@ def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, 
     """Return the class of each image, and the sorted class names if the labels are names instead of numbers.
 
     Raises:
-        DataError: a label is not a class index below `class_num`, or a name that label files cannot contain.
+        DataError: a number is not a class index below `class_num`; or a class name has a line end, which label files
+            cannot contain.
     """
     texts = [values[0] for values in table.values]
     if not all(NUMBER.fullmatch(text) for text in texts):
@@ -199,7 +200,7 @@ def _collect(file: str, rows: Iterator[tuple[int, list[str]]], columns: list[str
     if not paths:
         raise DataError(f"the list file {file!r} lists no images: expected a row per image below the header")
     if repeated:
-        logger.warning("%s: %s of an earlier row", file, count_text(repeated, "repetition"))
+        logger.warning("%s: used %s with the path and labels of an earlier row, too", file, count_text(repeated, "row"))
     skipped = np.setdiff1d(np.arange(1, numbers[-1] + 1), np.array(numbers))
     return ListTable(file, index_paths(((path, 0) for path in paths), skipped.tolist()), columns, values)
 

@@ -1,4 +1,8 @@
-"""The base classes of metrics. Metrics accumulate counts, so they are exact over uneven batches and processes."""
+"""The base classes of metrics.
+
+Metrics accumulate counts, or the scores of all samples (`ScoreMetric`), but no averages of batches. They are therefore
+exact over uneven batches and processes.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +132,7 @@ def class_indices(label: paddle.Tensor, class_num: int) -> paddle.Tensor:
 
 
 def binary_labels(label: paddle.Tensor, class_num: int) -> np.ndarray:
-    """Return multi-label targets as N x C int8: 1, 0, or -1 for unknown (below 0).
+    """Return multi-label targets as N x C int8: 1, 0, or -1 for an unknown label (any label below 0).
 
     Args:
         label: N x C, or N x rows x C, of which the first row is used.

@@ -91,7 +91,7 @@ class GhostBottleneck(nn.Layer):
         super().__init__()
         size, stride = row.kernel_size, row.stride
         self.ghost_module_1 = GhostModule(in_channels, hidden, act="relu", name=f"{name}_ghost_module_1")
-        # Parameter names end in "_depthwise_depthwise", which is an error in PaddleClas's names.
+        # PaddleClas repeats "_depthwise" in these parameter names, probably by mistake; its weights need these names.
         self.depthwise_conv = (
             ConvBNLayer(
                 hidden, hidden, size, stride=stride, groups=hidden, act=None, name=f"{name}_depthwise_depthwise"

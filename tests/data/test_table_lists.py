@@ -139,4 +139,4 @@ def test_a_column_has_one_meaning(tmp_path, name, options, complaint):
 def test_repeated_rows_are_kept_with_a_warning(tmp_path, caplog):
     images = dataset(tmp_path, "path,label\na,1\nb,0\na,1\n")
     assert np.bincount(images.labels).tolist() == [1, 2]
-    assert "list.csv: 1 repetition of an earlier row" in caplog.text
+    assert "list.csv: used 1 row with the path and labels of an earlier row, too" in caplog.text

@@ -21,8 +21,8 @@ class FmixOperator:
         alpha: parameter of the beta distribution, above 0.
         decay_power: the mask is thresholded noise, whose spectrum is divided by the frequency to this power; a larger
             power gives smoother outlines.
-        max_soft: fraction of the area, from 0 to 0.5, of the soft edge on each side of the outline, in which the mask
-            decreases from 1 to 0.
+        max_soft: width of the soft edge in which the mask decreases from 1 to 0: on each side of the outline, it takes
+            at most this fraction of the image's area, 0 to 0.5.
         reformulate: draw the mean from Beta(alpha + 1, alpha) instead of Beta(alpha, alpha).
 
     Raises:

@@ -118,7 +118,7 @@ class DiskCache:
 
 
 def _read(path: str) -> np.ndarray:
-    """Return the bytes of a file; fewer if it is written meanwhile."""
+    """Return the bytes of a file; fewer if the read is short, which `get` treats as damage."""
     with open(path, "rb", buffering=0) as file:
         data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
         return data[: file.readinto(data.data)]

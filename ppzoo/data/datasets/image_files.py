@@ -118,7 +118,7 @@ class ImageFiles:
 @DATASETS.register_as("MultiScaleDataset")
 @DATASETS.register
 class ImageNetDataset(ImageFiles):
-    """Images and labels from a list file with "PATH LABEL" lines, a CSV or a Parquet file; alias `MultiScaleDataset`.
+    """Images and labels from a list file with "PATH LABEL" lines, a CSV or a Parquet file.
 
     The formats are described in `ppzoo.data.index` and `ppzoo.data.table_lists`. The constructor does not check whether
     every image exists, because there can be millions. A `label_list.txt` in the folder of the list names the classes

@@ -24,7 +24,7 @@ class StudentWeights(Callback):
         self.folder, self.part = folder, part
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Write the files of a run that was stopped after it had saved a checkpoint."""
+        """Write the files for existing checkpoints: a run can be stopped between saving one and writing its file."""
         for prefix in ("latest", "best_model"):
             if (self.folder / f"{prefix}.pdparams").exists():
                 self._extract(prefix)
