@@ -122,7 +122,7 @@ def _describe_calibration(predictions: Predictions, notes: list[Note]) -> dict[s
 def summarize_report(report: Mapping[str, Any]) -> str:
     """Return the main metric and the weakest class in one sentence.
 
-    For example: '0.8790 top-1; Shirt is the weakest class: recall 0.6800, mostly predicted as T-shirt/top'.
+    For example: '0.8790 top-1; Shirt is the weakest class: recall 0.6800, most often mistaken for T-shirt/top'.
     """
     main = report["main"] or "loss"
     name = f"top-{main[3:]}" if main.startswith("top") and main[3:].isdigit() else main
@@ -132,8 +132,8 @@ def summarize_report(report: Mapping[str, Any]) -> str:
         return sentence
     classes = report["classes"]
     return (
-        f"{sentence}; {classes[weakest['class']]} is the weakest class: recall {weakest['recall']:.4f}, mostly"
-        f" predicted as {classes[weakest['mostly']]}"
+        f"{sentence}; {classes[weakest['class']]} is the weakest class: recall {weakest['recall']:.4f}, most"
+        f" often mistaken for {classes[weakest['mostly']]}"
     )
 
 

@@ -157,7 +157,8 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
     command.add_argument(
         "--device",
         metavar="cpu|gpu[:N]",
-        help="the device to compute on (default: Global.device of the configuration); an error if it is not available",
+        help="the device to compute on; an error if it is not available (default: Global.device of the configuration,"
+        " or the CPU if PaddlePaddle has no CUDA support)",
     )
 
 

@@ -53,7 +53,8 @@ def _add_split(actions: Commands) -> None:
     split = actions.add_parser(
         "split",
         help="split images into training and evaluation lists, or into folds",
-        description="Write train_list.txt, val_list.txt and label_list.txt; with --folds, one pair of lists per fold.",
+        description="Write train_list.txt, val_list.txt and, if the classes have names, label_list.txt; with --folds,"
+        " one pair of lists per fold.",
     )
     split.set_defaults(run=_split, needs_paddle=False)
     split.add_argument(

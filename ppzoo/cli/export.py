@@ -152,10 +152,11 @@ def _print_export(exported: builders.Exported) -> None:
     """Print where an export is, how each format compares with the network, and what to do next."""
     folder = exported.folder
     print(printable(f"exported to {folder} (max. absolute difference from the network: {exported.difference:.1e})"))
+    count = exported.settings["Deployment"]["checks"]["images"]
     for check in exported.checks:
         print(
             f"  {check.kind}: max. absolute difference {check.difference:.1e}, same most probable class for"
-            f" {check.agreement:.1%} of the images of {exported.source}"
+            f" {check.agreement:.1%} of {count} images of {exported.source}"
         )
     _print_precision(exported.settings["Deployment"])
     if exported.triton is not None:

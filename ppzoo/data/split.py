@@ -24,6 +24,7 @@ class Split:
 
     Attributes:
         folder: folder of the list files.
+        files: names of the list files; `label_list.txt` is one of them if the classes have names.
         classes: names of the classes.
         train, val: number of images of each class in the training and validation lists.
         duplicates: groups of files with equal content; all files of a group are in the same list.
@@ -32,6 +33,7 @@ class Split:
     """
 
     folder: Path
+    files: list[str]
     classes: list[str]
     train: list[int]
     val: list[int]
@@ -44,7 +46,7 @@ class Split:
         lines = [
             f"{count_text(len(self.classes), 'class')}: {count_text(sum(self.train), 'training image')},"
             f" {count_text(sum(self.val), 'validation image')}",
-            f"{self.folder}: {TRAIN_LIST}, {VAL_LIST}, {LABEL_LIST}",
+            f"wrote {', '.join(self.files)} to {self.folder}",
         ]
         if self.skipped:
             lines.append(describe_skipped(self.skipped))
@@ -105,20 +107,24 @@ def write_split(
     is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
     if not is_val.any():
         raise DataError(
-            f"cannot split {count_text(len(data), 'image')}: expected a class of two different images or more; add some"
+            f"cannot split {count_text(len(data), 'image')}: expected a class with two images that are not copies of"
+            " each other, found none; add images"
         )
 
     make_folder(root)
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
     write_list(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
     write_list(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])
+    files = [TRAIN_LIST, VAL_LIST]
     if data.classes:
+        files.append(LABEL_LIST)
         write_list(root / LABEL_LIST, [f"{index} {name}\n" for index, name in enumerate(data.classes)])
     class_names = data.classes or [str(label) for label in range(data.labels.max() + 1)]
     count = len(class_names)
     duplicate_paths = [[paths[index] for index in group] for group in duplicates]
     return Split(
         root,
+        files,
         class_names,
         np.bincount(data.labels[~is_val], minlength=count).tolist(),
         np.bincount(data.labels[is_val], minlength=count).tolist(),

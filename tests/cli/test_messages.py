@@ -165,7 +165,8 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["data", "split", "照片 folder"],
-            "FOLDER_OR_LIST: cannot split 1 image: expected a class of two different images or more; add some",
+            "FOLDER_OR_LIST: cannot split 1 image: expected a class with two images that are not copies of each"
+            " other, found none; add images",
         ),
         (
             ["train", "--arch", "LeNet", "--data", "空"],

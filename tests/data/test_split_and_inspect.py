@@ -224,5 +224,5 @@ def test_a_split_that_fails_creates_no_folder(tmp_path, monkeypatch, capsys):
     (tmp_path / "list.txt").write_text("images/cat/1.png 0\nimages/dog/1.png 1\n", encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
     assert main(["data", "split", "list.txt", "--output", "lists"]) == 2
-    assert "expected a class of two different images or more" in capsys.readouterr().err
+    assert "expected a class with two images that are not copies of each other" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before

@@ -186,7 +186,7 @@ def test_the_summary_names_the_weakest_class(browser):
     report["metrics"] = {"loss": 0.31, "top1": 0.893}
     browser.show(render_report(report))
     expected = "Top-1 accuracy 0.8930 on 10,000 images. Shirt is the weakest class: recall 0.6900,"
-    assert browser.texts(".lead") == [f"{expected} mostly predicted as T-shirt (18.0% of its images)."]
+    assert browser.texts(".lead") == [f"{expected} most often mistaken for T-shirt (18.0% of its images)."]
     browser.show(render_report({**report, "interrupted": {"epoch": 3, "epochs": 10}}, "zh"))
     assert browser.texts(".banner")[0].startswith("训练尚未完成")
 
