@@ -29,7 +29,21 @@ REPORTS = {
     "100 epochs": (lambda: make_report(epochs=100), "en"),
 }
 CHINESE_PAGE_WORDS = {
-    *("Top-1", "Top-5", "F1", "ECE", "FLOPs", "Grad-CAM", "PCA", "t-SNE", "logits", "softmax", "mAP", "Ctrl"),
+    *(
+        "Top-1",
+        "Top-5",
+        "F1",
+        "ECE",
+        "FLOPs",
+        "Grad-CAM",
+        "PCA",
+        "t-SNE",
+        "logits",
+        "softmax",
+        "sigmoid",
+        "mAP",
+        "Ctrl",
+    ),
     *("PaddlePaddle", "Paddle", "Python", "ppzoo", "MobileNetV2_x0_5", "report", "data", "check", "drop_last"),
     *("report.json", "history.jsonl", "output", "MB"),
 }
@@ -192,7 +206,7 @@ def test_the_summary_names_the_weakest_class(browser):
 
 
 def test_the_summary_states_that_all_predictions_are_right(browser):
-    browser.show(render_report(make_report(weakest=None)))
+    browser.show(render_report(make_report(weakest=None, confusion=[[0, 0, 7], [1, 1, 3]])))
     assert browser.texts(".lead")[0].endswith("All images of all classes are predicted correctly.")
 
 

@@ -55,7 +55,8 @@ function mainSentence() {
 
 function weakestSentence() {
   const { weakest } = DATA;
-  if (!weakest) return DATA.confusion ? t("summary.perfect") : null;
+  if (DATA.confusion?.every(([label, predicted]) => label === predicted)) return t("summary.perfect");
+  if (!weakest) return null;
   const values = { name: el("strong", null, shortName(className(weakest.class))), recall: metric(weakest.recall) };
   if (weakest.mostly === null || weakest.mostly === undefined) return nodes("summary.weakest", values);
   const mostly = { mostly: el("strong", null, shortName(className(weakest.mostly))), share: percent(weakest.share) };
