@@ -64,7 +64,8 @@ def test_inner_convolutions_with_as_many_channels_as_the_images_stay():
     network = MODELS["ResNet18"].build(in_channels=64)
     network.reset_stem(3)
     assert network.stem_paths == ("stem.0.conv",)
-    assert network.eval()(paddle.zeros([1, 3, 32, 32])).shape == [1, 1000]
+    network.eval()
+    assert network(paddle.zeros([1, 3, 32, 32])).shape == [1, 1000]
 
 
 def test_paddleclas_option_is_the_same_as_in_channels():
