@@ -30,10 +30,11 @@ class OnnxEngine:
         takes_pixels: whether the model takes H x W x C uint8 images; else C x H x W float32.
         batch_size: the usual batch size.
         precision: "float32", "bfloat16" (OpenVINO only) or "int8", for a model that is quantized.
-        normalization: how to normalize H x W x C uint8 images for a model that takes C x H x W float32; ONNX Runtime,
-            which does not become faster by this, ignores it.
+        normalization: how to normalize H x W x C uint8 images for a model that takes C x H x W float32. It is ignored
+            unless the engine `normalizes`.
 
     Attributes:
+        normalizes: whether the engine is faster when it normalizes the pixels itself.
         image_shape: the shape of the images that the engine takes.
         takes_pixels: whether the engine takes H x W x C uint8 images; else C x H x W float32.
 
@@ -42,6 +43,7 @@ class OnnxEngine:
     """
 
     name = ""
+    normalizes = False
 
     def __init__(
         self,
@@ -53,9 +55,15 @@ class OnnxEngine:
         precision: str = "float32",
         normalization: Normalization | None = None,
     ) -> None:
-        self.chw, self.takes_pixels = chw, takes_pixels
-        self.image_shape = [*chw[1:], chw[0]] if takes_pixels else chw
-        self.dtype: type[np.generic] = np.uint8 if takes_pixels else np.float32
+        self.chw, self.batch_size, self.precision = chw, batch_size, precision
+        self.normalization = normalization if self.normalizes and not takes_pixels else None
+        self.takes_pixels = takes_pixels or self.normalization is not None
+        self.image_shape = [*chw[1:], chw[0]] if self.takes_pixels else chw
+        self.dtype: type[np.generic] = np.uint8 if self.takes_pixels else np.float32
+        self._load(model)
+
+    def _load(self, model: Model) -> None:
+        raise NotImplementedError
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         batch = self.batch(images.shape)
@@ -77,19 +85,9 @@ class OnnxRuntime(OnnxEngine):
 
     name = "onnxruntime"
 
-    def __init__(
-        self,
-        model: Model,
-        chw: list[int],
-        *,
-        takes_pixels: bool,
-        batch_size: int,
-        precision: str = "float32",
-        normalization: Normalization | None = None,
-    ) -> None:
+    def _load(self, model: Model) -> None:
         import onnxruntime
 
-        super().__init__(model, chw, takes_pixels=takes_pixels, batch_size=batch_size)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_cores()
         with _as_runtime_error():
@@ -123,37 +121,27 @@ class OpenVino(OnnxEngine):
     """
 
     name = "openvino"
+    normalizes = True
     MAX_SMALL_MODEL = 64 << 20  # bytes
 
-    def __init__(
-        self,
-        model: Model,
-        chw: list[int],
-        *,
-        takes_pixels: bool,
-        batch_size: int,
-        precision: str = "float32",
-        normalization: Normalization | None = None,
-    ) -> None:
-        normalization = None if takes_pixels else normalization
-        super().__init__(model, chw, takes_pixels=takes_pixels or normalization is not None, batch_size=batch_size)
+    def _load(self, model: Model) -> None:
         self._is_small = sum(map(len, [model] if isinstance(model, bytes) else model)) < self.MAX_SMALL_MODEL
         single, dynamic = [1, *self.image_shape], [-1, *self.image_shape]
-        kind = "bf16" if precision == "bfloat16" else "f32"
-
-        def compile_for(shape: list[int], options: dict[str, Any]) -> Any:
-            loaded = read_openvino(model)
-            if normalization is not None:
-                _prepend_normalization(loaded, normalization, chw)
-            loaded.reshape(shape)
-            options = {"INFERENCE_NUM_THREADS": usable_cores(), PRECISION_HINT: kind, **options}
-            return core().compile_model(loaded, "CPU", options)
-
-        self._program = compile_for(single if self._is_small else dynamic, {"PERFORMANCE_HINT": "LATENCY"})
+        self._program = self._compile(model, single if self._is_small else dynamic, {"PERFORMANCE_HINT": "LATENCY"})
         self._parallel_program = None
-        if self._is_small and batch_size > 1:
-            self._parallel_program = compile_for(single, {"NUM_STREAMS": min(usable_cores(), batch_size)})
+        if self._is_small and self.batch_size > 1:
+            self._parallel_program = self._compile(model, single, {"NUM_STREAMS": min(usable_cores(), self.batch_size)})
         self._requests = self._open_requests((1, *self.image_shape))
+
+    def _compile(self, model: Model, shape: list[int], options: dict[str, Any]) -> Any:
+        """Compile a model for inputs of that shape; a first dimension of -1 is dynamic."""
+        loaded = read_openvino(model)
+        if self.normalization is not None:
+            _prepend_normalization(loaded, self.normalization, self.chw)
+        loaded.reshape(shape)
+        kind = "bf16" if self.precision == "bfloat16" else "f32"
+        options = {"INFERENCE_NUM_THREADS": usable_cores(), PRECISION_HINT: kind, **options}
+        return core().compile_model(loaded, "CPU", options)
 
     def _batch(self, shape: tuple[int, ...]) -> Batch:
         self._requests.wait()

@@ -47,6 +47,9 @@ class Fake(engines.OnnxEngine):
 
     name, error = "openvino", 0.0
 
+    def _load(self, model):
+        pass
+
     def _batch(self, shape):
         return Batch(np.empty(shape, np.float32), lambda images: [self.program(images) + self.error])
 
