@@ -63,7 +63,10 @@ def measurements(exported: Path, images: Path, engine: str) -> dict[str, Callabl
     model = builders.batch_model_of_export(predictor)
     count = builders.count_source(images)
     assert count is not None
-    prepared = predictor.preprocess(next(images.rglob("*.jp*g")).read_bytes())
+    photo = next(images.rglob("*.jp*g"), None)
+    if photo is None:
+        raise SystemExit(f"images: expected a folder with .jpg or .jpeg files, got {images}")
+    prepared = predictor.preprocess(photo.read_bytes())
     if predictor.engine.takes_pixels:
         prepared = np.zeros((*prepared.shape[1:], prepared.shape[0]), np.uint8)
     batch = np.ascontiguousarray(np.stack([prepared] * BATCH))

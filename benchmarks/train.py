@@ -44,7 +44,7 @@ CASES = [
     "DenseNet121:128:32",
     "SE_ResNet18_vd:128:32",
     "ResNet50:128:32",
-    "GoogLeNet:128:32",
+    "GoogLeNet:224:16",
     "SqueezeNet1_1:128:32",
     "PPLCNet_x1_0:128:32",
     "PPHGNetV2_B0:128:32",

@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Annotated
 
 from ppzoo.config.type_checks import Limit, below
-from ppzoo.host import MAX_PIXELS
+from ppzoo.host import MAX_CHANNELS, MAX_PIXELS
 
 
 def parse_log_ranks(value: str | int | list[int] | tuple[int, ...]) -> list[int]:
@@ -17,7 +17,7 @@ def parse_log_ranks(value: str | int | list[int] | tuple[int, ...]) -> list[int]
 
 
 MAX_INT = 2**31 - 1  # upper bound of PaddlePaddle's shapes and counters
-MAX_WORKERS, MAX_CHANNELS = 256, 4096
+MAX_WORKERS = 256
 DEVICES = r"auto|cpu|gpu(:\d+)?"
 Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1, {"minimum": 1}), below(MAX_INT)]
 Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0, {"minimum": 0}), below(MAX_INT)]

@@ -46,7 +46,7 @@ _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 BFLOAT16_OPERATORS = frozenset(
     {
         *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
-        *("max_pool", "average_pool", "linear", "channels_last"),
+        *("max_pool", "average_pool", "linear", "channels_last", "squeeze_excite", "add_activate"),
     }
 )
 # Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
@@ -369,7 +369,8 @@ def activate(x: Tensor, activation: str | None) -> Tensor:
 
 def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
     """Return activation(x + y) of two tensors of the same shape."""
-    return to_nchw(run_custom_op("ppzoo_add_activate", to_nhwc(x), to_nhwc(y), ACTIVATION_CODES[activation])[0])
+    operator, to_images = _in_precision("add_activate")
+    return to_nchw(run_custom_op(operator, to_images(x), to_images(y), ACTIVATION_CODES[activation])[0])
 
 
 def affine(x: Tensor, multiplier: Tensor, addend: Tensor) -> Tensor:
@@ -417,8 +418,9 @@ class SqueezeExcite(NamedTuple):
 
 def squeeze_excite(x: Tensor, block: SqueezeExcite) -> Tensor:
     """Return x times its gates, computed by one operator."""
-    tensors = to_nhwc(x), *block.squeeze, *block.excite
-    return to_nchw(run_custom_op("ppzoo_squeeze_excite", *tensors, *block.attributes, not x.stop_gradient)[0])
+    operator, to_images = _in_precision("squeeze_excite")
+    tensors = to_images(x), *block.squeeze, *block.excite
+    return to_nchw(run_custom_op(operator, *tensors, *block.attributes, not x.stop_gradient)[0])
 
 
 def inverted_residual_se(x: Tensor, stages: Sequence[ConvNormStage], shortcut: bool, gates: SqueezeExcite) -> Tensor:

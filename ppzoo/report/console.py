@@ -91,7 +91,7 @@ class Console(Callback):
             self.table.step = None  # the progress of the evaluation is drawn in its place
 
     def on_epoch_end(self, report: EpochReport) -> None:
-        self.speed.eval_seconds = report.eval_seconds
+        self.speed.add_epoch(report)
         line = f"epoch {report.epoch + 1}/{self.speed.epochs}  train: {format_metrics(report.train)}"
         if report.evaluation is not None:
             line += f"  |  eval: {format_metrics(report.evaluation)}"

@@ -82,7 +82,7 @@ class JsonEvents(Callback):
         )
 
     def on_epoch_end(self, report: EpochReport) -> None:
-        self.speed.eval_seconds = report.eval_seconds
+        self.speed.add_epoch(report)
         self.write(
             "epoch",
             {

@@ -389,6 +389,35 @@ def test_linear_returns_float32():
         assert operators.linear(half(2, 3), single(3, 4), single(4)).dtype == paddle.float32
 
 
+@pytest.mark.parametrize("activation", operators.ACTIVATION_CODES)
+@pytest.mark.parametrize("shape", [(2, 19, 5, 3), (4, 64, 7, 7)])
+def test_sum(shape, activation):
+    paddle.seed(13)
+    functions = {None: lambda t: t, "relu": F.relu, "relu6": F.relu6, "hardswish": F.hardswish, "swish": F.swish}
+    agree(
+        lambda x, y: operators.add(x, y, activation),
+        lambda x, y: functions[activation](x + y),
+        [half(*shape), half(*shape)],
+    )
+
+
+@pytest.mark.parametrize(("channels", "hidden", "size"), [(16, 4, 9), (37, 5, 7), (130, 16, 1), (64, 4, 28)])
+def test_squeeze_excite(channels, hidden, size):
+    paddle.seed(14)
+
+    def ours(x, squeeze, squeeze_bias, excite, excite_bias):
+        gate = operators.Gate("sigmoid")
+        block = operators.SqueezeExcite((squeeze, squeeze_bias), (excite, excite_bias), "relu", gate)
+        return operators.squeeze_excite(x, block)
+
+    def theirs(x, squeeze, squeeze_bias, excite, excite_bias):
+        hidden_units = F.relu(F.linear(x.mean([2, 3]), squeeze, squeeze_bias))
+        return x * F.sigmoid(F.linear(hidden_units, excite, excite_bias)).unsqueeze([2, 3])
+
+    parameters = [single(channels, hidden), single(hidden), single(hidden, channels), single(channels)]
+    agree(ours, theirs, [half(3, channels, size, size), *parameters])
+
+
 def test_two_uses_of_a_tensor():
     paddle.seed(12)
     x = half(2, 19, 5, 3)

@@ -121,6 +121,7 @@ if "avx512_bf16" in instruction_sets().split():
     IMAGES = dict.fromkeys(sorted(BFLOAT16_OPERATORS), (0,)) | {
         "norm_add": (0, 1),
         "conv_norm_add": (0, 2),
+        "add_activate": (0, 1),
         "channels_last": (),
     }
     CALLS |= {f"bfloat16_{name}": partial(in_bfloat16, CALLS[name], images) for name, images in IMAGES.items()}

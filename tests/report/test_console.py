@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console as RichConsole
@@ -61,6 +62,14 @@ epoch 2/2  train: loss 1.2500  top1 0.6000  top5 0.9000  |  eval: loss 1.2500  t
 images/s, 1:01  <- best
 trained 2 epochs in 1:01; best top1 0.6000 in epoch 2
 """
+
+
+def test_the_remaining_time_counts_an_evaluation_every_few_epochs():
+    speed = Speed(0, 8)
+    for number in range(4):
+        speed.update(step(number, 3))
+        speed.add_epoch(replace(epoch(number), eval_seconds=10.0 if number == 3 else 0.0))
+    assert speed.seconds_left(step(4, 3)) == 3 * 4 * 0.5 + 4 * 2.5  # epochs 5 to 7 have 4 steps each
 
 
 def test_without_a_terminal_every_line_is_on_standard_error_and_in_the_log(tmp_path, capsys, logged):

@@ -801,8 +801,8 @@ Case squeeze_excite_case(Random& random) {
   GateParameters parameters(random, block);
   const ExpectedGates expected = expected_gates(block, parameters, x.doubles(), dy.doubles());
   Floats saved(block.saved_size()), y(size), dx(size);
-  squeeze_excite(block, x, parameters.layers(), saved, y);
-  squeeze_excite_gradients(block, x, parameters.layers(), saved, dy, parameters.gradients(), dx);
+  squeeze_excite<float>(block, x, parameters.layers(), saved, y);
+  squeeze_excite_gradients<float>(block, x, parameters.layers(), saved, dy, parameters.gradients(), dx);
   result.compare("y", y, expected.y, expected.gate_size);
   if (expected.kink) return result;
   expected.compare_gradients(result, parameters);
@@ -1610,6 +1610,45 @@ Case bfloat16_pool_case(Random& random) {
   return result;
 }
 
+Case bfloat16_sum_case(Random& random) {
+  const Activation activation = random.activation();
+  const int64_t size = random.integer(1, 300);
+  Case result{words({{"size", size}, {"activation", static_cast<int64_t>(activation)}})};
+  result.tolerance = kHalfTolerance;
+  const Halves x(random.normal(size)), z(random.normal(size)), dy(random.normal(size));
+  Floats y(size), dx(size);
+  Halves found(size), first(size), second(size);
+  add_activate(x.floats(), z.floats(), activation, size, y);
+  add_activate_gradient(x.floats(), z.floats(), dy.floats(), activation, size, dx);
+  add_activate(x.data(), z.data(), activation, size, found.data());
+  add_activate_gradient(x.data(), z.data(), dy.data(), activation, size, first.data(), second.data());
+  result.compare("y", found.floats(), y.doubles());
+  result.compare("dx", first.floats(), dx.doubles());
+  result.compare("dz", second.floats(), dx.doubles());
+  return result;
+}
+
+Case bfloat16_squeeze_excite_case(Random& random) {
+  const SqueezeExcite block = random_gates(random, random.integer(1, 4), random.integer(1, 60), random.integer(1, 70));
+  Case result{words({{"images", block.images}, {"channels", block.channels}}) + words(block)};
+  result.tolerance = kHalfTolerance;
+  const int64_t size = block.images * block.pixels * block.channels;
+  const Halves x(random.normal(size, 1.0f, 0.3f)), dy(random.normal(size));
+  GateParameters parameters(random, block);
+  Floats saved(block.saved_size()), found_saved(block.saved_size()), y(size), dx(size);
+  Halves found(size), gradient(size);
+  squeeze_excite<float>(block, x.floats(), parameters.layers(), saved, y);
+  squeeze_excite_gradients<float>(block, x.floats(), parameters.layers(), saved, dy.floats(), parameters.gradients(),
+                                  dx);
+  squeeze_excite(block, x.data(), parameters.layers(), found_saved, found.data());
+  squeeze_excite_gradients(block, x.data(), parameters.layers(), found_saved, dy.data(), parameters.gradients(),
+                           gradient.data());
+  result.compare("saved values", found_saved, saved.doubles());
+  result.compare("y", found.floats(), y.doubles());
+  result.compare("dx", gradient.floats(), dx.doubles());
+  return result;
+}
+
 const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds = {
     {"convolve", [](Random& random) { return convolve_case(random, Path::kAny); }},
     {"pointwise", [](Random& random) { return convolve_case(random, Path::kPointwise); }},
@@ -1632,6 +1671,8 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"squeeze_excite", squeeze_excite_case},
     {"bfloat16_norm", bfloat16_norm_case},
     {"bfloat16_pool", bfloat16_pool_case},
+    {"bfloat16_sum", bfloat16_sum_case},
+    {"bfloat16_squeeze_excite", bfloat16_squeeze_excite_case},
     {"bfloat16_depthwise", bfloat16_depthwise_case},
 #ifdef __AVX512BF16__  // these convolve through oneDNN, which computes bfloat16 only on a processor with AVX-512
     {"bfloat16_convolve", bfloat16_convolve_case},

@@ -1,26 +1,27 @@
-// Conversion and sums of bfloat16 values.
+// Conversion of bfloat16 values, and their sums with an activation.
 //
 // Loop nest: one loop over the vectors of an array, whose order in memory does not matter. The last vector can be
 // shorter. Parallel over vectors.
 #include "kernels/bfloat16.h"
 
+#include "kernels/activation_simd.h"
 #include "kernels/bfloat16_simd.h"
 #include "kernels/parallel.h"
+#include "kernels/wide_rows.h"
 
 namespace ppzoo {
 namespace {
 
-// Writes a vector at y + i for each vector of an array: value(load, i), where load(x + i) returns the vector at x + i.
-// The last vector can be shorter.
-template <class To, class Value>
-void write_vectors(int64_t count, To* y, const Value& value) {
+// Calls body(strip, i) for each vector of an array: strip.load(x + i) and strip.store(value, y + i) access elements i
+// and the following.
+template <class Body>
+void for_vectors(int64_t count, const Body& body) {
   parallel_for((count + kLanes - 1) / kLanes, count, [&](int, int64_t begin, int64_t end) {
     for (int64_t i = begin * kLanes; i < end * kLanes; i += kLanes) {
       if (i + kLanes <= count) {
-        store(value([](const auto* from) { return load(from); }, i), y + i);
+        body(FullVectors<1>(), i);
       } else {
-        const int64_t rest = count - i;
-        store_partial(rest, value([rest](const auto* from) { return load_partial(rest, from); }, i), y + i);
+        body(PartialVector{count - i}, i);
       }
     }
   });
@@ -29,16 +30,31 @@ void write_vectors(int64_t count, To* y, const Value& value) {
 }  // namespace
 
 void round_values(const float* x, int64_t count, Bfloat16* y) {
-  write_vectors(count, y, [x](const auto& load_from, int64_t i) -> Vector { return load_from(x + i); });
+  for_vectors(count, [x, y](auto strip, int64_t i) { strip.store(strip.load(x + i), y + i); });
 }
 
 void widen_values(const Bfloat16* x, int64_t count, float* y) {
-  write_vectors(count, y, [x](const auto& load_from, int64_t i) -> Vector { return load_from(x + i); });
+  for_vectors(count, [x, y](auto strip, int64_t i) { strip.store(strip.load(x + i), y + i); });
 }
 
-void add_values(const Bfloat16* x, const Bfloat16* z, int64_t count, Bfloat16* y) {
-  write_vectors(count, y,
-                [x, z](const auto& load_from, int64_t i) -> Vector { return load_from(x + i) + load_from(z + i); });
+void add_activate(const Bfloat16* x, const Bfloat16* z, Activation activation, int64_t count, Bfloat16* y) {
+  dispatch_activation(activation, [&](auto tag) {
+    for_vectors(count, [=](auto strip, int64_t i) {
+      strip.store(activate<decltype(tag)::value>(strip.load(x + i) + strip.load(z + i)), y + i);
+    });
+  });
+}
+
+void add_activate_gradient(const Bfloat16* x, const Bfloat16* z, const Bfloat16* dy, Activation activation,
+                           int64_t count, Bfloat16* dx, Bfloat16* dz) {
+  dispatch_activation(activation, [&](auto tag) {
+    for_vectors(count, [=](auto strip, int64_t i) {
+      const Vector sum = strip.load(x + i) + strip.load(z + i);
+      const Vector gradient = activation_gradient<decltype(tag)::value>(sum, strip.load(dy + i));
+      strip.store(gradient, dx + i);
+      strip.store(gradient, dz + i);
+    });
+  });
 }
 
 }  // namespace ppzoo

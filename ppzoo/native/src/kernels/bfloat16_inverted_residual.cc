@@ -250,7 +250,7 @@ void bfloat16_inverted_residual_gradients(const InvertedResidual& block, const B
   filter_gradients(b, dprojected, dfiltered, second, first, gradients[1].weights, dexpanded);
   first.finish(gradients[0].gamma, gradients[0].beta);
   expansion_gradients(b, first, dexpanded, gradients[0].weights, dx);
-  if (block.shortcut && dx != nullptr) add_values(dx, dy, b.expand.input_size(), dx);
+  if (block.shortcut && dx != nullptr) add_activate(dx, dy, Activation::kNone, b.expand.input_size(), dx);
 }
 
 }  // namespace ppzoo

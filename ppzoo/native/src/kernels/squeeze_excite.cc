@@ -127,6 +127,20 @@ void sum_pixels(const SqueezeExcite& block, double factor, const Function& value
   });
 }
 
+// y = x factors + offsets, with one factor and one offset for each channel of an image (images x channels).
+template <class T>
+void scale_and_shift(const SqueezeExcite& block, const T* x, const std::vector<float>& factors,
+                     const std::vector<float>& offsets, T* y) {
+  const int64_t image_size = block.pixels * block.channels;
+  parallel_for(block.images, block.images * image_size, [&](int, int64_t begin, int64_t end) {
+    for (int64_t image = begin; image < end; ++image) {
+      const int64_t row = image * block.channels;
+      const Normalizer line(block.channels, &factors[row], &offsets[row], Activation::kNone);
+      line.apply_rows(x + image * image_size, nullptr, block.pixels, y + image * image_size);
+    }
+  });
+}
+
 }  // namespace
 
 std::vector<float> compute_gates(const SqueezeExcite& block, const SqueezeExciteLayers<const float>& layers,
@@ -161,32 +175,32 @@ std::vector<float> gate_gradients(const SqueezeExcite& block, const SqueezeExcit
   return dmeans;
 }
 
-void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExciteLayers<const float>& layers,
-                    float* saved, float* y) {
+template <class T>
+void squeeze_excite(const SqueezeExcite& block, const T* x, const SqueezeExciteLayers<const float>& layers,
+                    float* saved, T* y) {
   const auto element = [x](auto strip, int64_t index) { return strip.load(x + index); };
   sum_pixels(block, 1.0 / static_cast<double>(block.pixels), element, Saved<float>(block, saved).means);
   const std::vector<float> gates = compute_gates(block, layers, saved);
-  scale_channels(x, gates.data(), block.images, block.pixels, block.channels, y);
+  scale_and_shift(block, x, gates, std::vector<float>(gates.size()), y);
 }
 
-void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
-                              const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
-                              const SqueezeExciteLayers<float>& gradients, float* dx) {
+template <class T>
+void squeeze_excite_gradients(const SqueezeExcite& block, const T* x, const SqueezeExciteLayers<const float>& layers,
+                              const float* saved, const T* dy, const SqueezeExciteLayers<float>& gradients, T* dx) {
   std::vector<float> dgates(block.images * block.channels);
   const auto product = [x, dy](auto strip, int64_t index) { return strip.load(x + index) * strip.load(dy + index); };
   sum_pixels(block, 1.0, product, dgates.data());
   const std::vector<float> dmeans = gate_gradients(block, layers, saved, std::move(dgates), gradients);
-  if (dx == nullptr) return;
-
-  const std::vector<float> gates = saved_gates(block, saved);
-  const int64_t image_size = block.pixels * block.channels;
-  parallel_for(block.images, block.images * image_size, [&](int, int64_t begin, int64_t end) {
-    for (int64_t image = begin; image < end; ++image) {
-      const int64_t row = image * block.channels;
-      const Normalizer line(block.channels, &gates[row], &dmeans[row], Activation::kNone);
-      line.apply_rows(dy + image * image_size, nullptr, block.pixels, dx + image * image_size);
-    }
-  });
+  if (dx != nullptr) scale_and_shift(block, dy, saved_gates(block, saved), dmeans, dx);
 }
+
+template void squeeze_excite(const SqueezeExcite&, const float*, const SqueezeExciteLayers<const float>&, float*,
+                             float*);
+template void squeeze_excite(const SqueezeExcite&, const Bfloat16*, const SqueezeExciteLayers<const float>&, float*,
+                             Bfloat16*);
+template void squeeze_excite_gradients(const SqueezeExcite&, const float*, const SqueezeExciteLayers<const float>&,
+                                       const float*, const float*, const SqueezeExciteLayers<float>&, float*);
+template void squeeze_excite_gradients(const SqueezeExcite&, const Bfloat16*, const SqueezeExciteLayers<const float>&,
+                                       const float*, const Bfloat16*, const SqueezeExciteLayers<float>&, Bfloat16*);
 
 }  // namespace ppzoo

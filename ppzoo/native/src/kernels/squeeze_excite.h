@@ -1,5 +1,5 @@
 // Squeeze-and-excitation (Hu et al., arXiv:1709.01507) of channels-last images: y = x gate. Two dense layers compute
-// the gates of an image from the means of its channels.
+// the gates of an image from the means of its channels. The images are float or Bfloat16 (T); everything else is float.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +32,13 @@ struct SqueezeExciteLayers {
   Value *squeeze, *squeeze_bias, *excite, *excite_bias;
 };
 
-void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExciteLayers<const float>& layers,
-                    float* saved, float* y);
+template <class T>
+void squeeze_excite(const SqueezeExcite& block, const T* x, const SqueezeExciteLayers<const float>& layers,
+                    float* saved, T* y);
 // `dx` can be null.
-void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
-                              const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
-                              const SqueezeExciteLayers<float>& gradients, float* dx);
+template <class T>
+void squeeze_excite_gradients(const SqueezeExcite& block, const T* x, const SqueezeExciteLayers<const float>& layers,
+                              const float* saved, const T* dy, const SqueezeExciteLayers<float>& gradients, T* dx);
 
 // The layers alone, for kernels that compute means and product themselves. Returns the gates (images x channels).
 // `saved` begins with the means (images x channels), and the rest of it is written.

@@ -1,4 +1,5 @@
-// Inverted residuals on bfloat16 images, with the arguments of `ppzoo_inverted_residuals`. See bfloat16_ops.cc.
+// Inverted residuals and squeeze-and-excitation on bfloat16 images, with the arguments of `ppzoo_inverted_residuals`
+// and `ppzoo_squeeze_excite`. See bfloat16_ops.cc.
 #include <array>
 
 #include "kernels/bfloat16_inverted_residual.h"
@@ -6,6 +7,7 @@
 #include "ops/bfloat16_tensors.h"
 #include "ops/common.h"
 #include "ops/inverted_residual_arguments.h"
+#include "ops/squeeze_excite_arguments.h"
 
 namespace {
 
@@ -111,7 +113,50 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
   return backward.gradients(dx);
 }
 
+// ---- squeeze-and-excitation
+
+std::vector<Tensor> squeeze_excite(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
+                                   const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
+                                   float slope, float offset, bool) {
+  require_axes(x, "input", 4, kBfloat16);
+  const auto block =
+      squeeze_excite_block(x.shape(), squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
+  Tensor y = empty_like(x), saved = empty_float32(x, {block.saved_size()});
+  ppzoo::squeeze_excite(block, data(x), layers_of(squeeze, squeeze_bias, excite, excite_bias), saved.data<float>(),
+                        data(y));
+  return {y, saved};
+}
+
+std::vector<Tensor> squeeze_excite_gradient(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
+                                            const Tensor& excite, const Tensor& excite_bias, const Tensor& saved,
+                                            const Tensor& dy, int activation, int gate, float slope, float offset,
+                                            bool need_dx) {
+  require_axes(x, "input", 4, kBfloat16);
+  const auto block =
+      squeeze_excite_block(x.shape(), squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
+  require_shape(saved, "saved values", {block.saved_size()});
+  require_shape_of(dy, "output gradient", x, kBfloat16);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  LayerGradients gradients(squeeze, squeeze_bias, excite, excite_bias);
+  ppzoo::squeeze_excite_gradients(block, data(x), layers_of(squeeze, squeeze_bias, excite, excite_bias),
+                                  saved.data<float>(), data(dy), gradients.memory(), need_dx ? data(dx) : nullptr);
+  return {dx, gradients.squeeze, gradients.squeeze_bias, gradients.excite, gradients.excite_bias};
+}
+
 }  // namespace
+
+PD_BUILD_OP(ppzoo_bfloat16_squeeze_excite)
+    .Inputs({"X", "Squeeze", "SqueezeBias", "Excite", "ExciteBias"})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"activation: int", "gate: int", "slope: float", "offset: float", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(squeeze_excite));
+PD_BUILD_GRAD_OP(ppzoo_bfloat16_squeeze_excite)
+    .Inputs({"X", "Squeeze", "SqueezeBias", "Excite", "ExciteBias", "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Squeeze"), paddle::Grad("SqueezeBias"), paddle::Grad("Excite"),
+              paddle::Grad("ExciteBias")})
+    .Attrs({"activation: int", "gate: int", "slope: float", "offset: float", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(squeeze_excite_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_bfloat16_squeeze_excite, "X");
 
 PD_BUILD_OP(ppzoo_bfloat16_inverted_residuals)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),

@@ -11,9 +11,9 @@
 #include "kernels/integer_math.h"
 #include "kernels/inverted_residual.h"
 #include "kernels/repvgg.h"
-#include "kernels/squeeze_excite.h"
 #include "ops/common.h"
 #include "ops/inverted_residual_arguments.h"
+#include "ops/squeeze_excite_arguments.h"
 
 namespace {
 
@@ -271,45 +271,6 @@ std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& 
 
 // ---- squeeze-and-excitation
 
-// The weights of linear layers have two axes (inputs x outputs), those of 1x1 convolutions four.
-// `x`: the shape of the input; no size is 0.
-ppzoo::SqueezeExcite squeeze_excite_block(const Shape& x, const Tensor& squeeze, const Tensor& squeeze_bias,
-                                          const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
-                                          float slope, float offset) {
-  require_readable(squeeze_bias, "bias of the first layer");
-  const int64_t channels = x[3], hidden = squeeze_bias.numel();
-  require_shape(squeeze_bias, "bias of the first layer", {hidden});
-  require_shape(excite_bias, "bias of the second layer", {channels});
-  require_readable(squeeze, "weight of the first layer");
-  const bool inputs_first = squeeze.dims().size() == 2;
-  if (inputs_first) {
-    require_shape(squeeze, "weight of the first layer", {channels, hidden});
-    require_shape(excite, "weight of the second layer", {hidden, channels});
-  } else {
-    require_shape(squeeze, "weight of the first layer", {hidden, channels, 1, 1});
-    require_shape(excite, "weight of the second layer", {channels, hidden, 1, 1});
-  }
-  const auto last = ppzoo::GateFunction::kClip;
-  require(gate >= 0 && gate <= static_cast<int>(last), [&] {
-    return "gate: expected a number from 0 to " + std::to_string(static_cast<int>(last)) + ", got " +
-           std::to_string(gate);
-  });
-  return {x[0],
-          x[1] * x[2],
-          channels,
-          hidden,
-          inputs_first,
-          activation_of(activation),
-          static_cast<ppzoo::GateFunction>(gate),
-          slope,
-          offset};
-}
-
-ppzoo::SqueezeExciteLayers<const float> layers_of(const Tensor& squeeze, const Tensor& squeeze_bias,
-                                                  const Tensor& excite, const Tensor& excite_bias) {
-  return {squeeze.data<float>(), squeeze_bias.data<float>(), excite.data<float>(), excite_bias.data<float>()};
-}
-
 std::vector<Tensor> squeeze_excite(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
                                    const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
                                    float slope, float offset, bool) {
@@ -332,14 +293,11 @@ std::vector<Tensor> squeeze_excite_gradient(const Tensor& x, const Tensor& squee
   require_shape(saved, "saved values", {block.saved_size()});
   require_shape_of(dy, "output gradient", x);
   Tensor dx = need_dx ? empty_like(x) : placeholder(x);
-  Tensor dsqueeze = empty_like(squeeze), dsqueeze_bias = empty_like(squeeze_bias);
-  Tensor dexcite = empty_like(excite), dexcite_bias = empty_like(excite_bias);
-  ppzoo::squeeze_excite_gradients(
-      block, x.data<float>(), layers_of(squeeze, squeeze_bias, excite, excite_bias), saved.data<float>(),
-      dy.data<float>(),
-      {dsqueeze.data<float>(), dsqueeze_bias.data<float>(), dexcite.data<float>(), dexcite_bias.data<float>()},
-      need_dx ? dx.data<float>() : nullptr);
-  return {dx, dsqueeze, dsqueeze_bias, dexcite, dexcite_bias};
+  LayerGradients gradients(squeeze, squeeze_bias, excite, excite_bias);
+  ppzoo::squeeze_excite_gradients(block, x.data<float>(), layers_of(squeeze, squeeze_bias, excite, excite_bias),
+                                  saved.data<float>(), dy.data<float>(), gradients.memory(),
+                                  need_dx ? dx.data<float>() : nullptr);
+  return {dx, gradients.squeeze, gradients.squeeze_bias, gradients.excite, gradients.excite_bias};
 }
 
 // ---- an inverted residual with squeeze-and-excitation before its projection
@@ -380,18 +338,16 @@ std::vector<Tensor> inverted_residual_se_gradient(const Tensor& x, const Tensors
   require_output_shape(dy, "output gradient", blocks[0].shapes[2]);
   StagesBackward backward(shapes_of(blocks), weights, gammas, betas);
   Tensor dx = need_dx ? empty_like(x) : placeholder(x);
-  Tensor dsqueeze = empty_like(squeeze), dsqueeze_bias = empty_like(squeeze_bias);
-  Tensor dexcite = empty_like(excite), dexcite_bias = empty_like(excite_bias);
-  const ppzoo::GatesBackward gates{
-      block,
-      layers_of(squeeze, squeeze_bias, excite, excite_bias),
-      saved.data<float>() + residual_size,
-      {dsqueeze.data<float>(), dsqueeze_bias.data<float>(), dexcite.data<float>(), dexcite_bias.data<float>()}};
+  LayerGradients layers(squeeze, squeeze_bias, excite, excite_bias);
+  const ppzoo::GatesBackward gates{block, layers_of(squeeze, squeeze_bias, excite, excite_bias),
+                                   saved.data<float>() + residual_size, layers.memory()};
   ppzoo::inverted_residual_gradients(blocks[0], x.data<float>(), backward.stages.data(),
                                      saved_blocks(blocks, saved.data<float>())[0].stages.data(), dy.data<float>(),
                                      backward.to.data(), need_dx ? dx.data<float>() : nullptr, &gates);
   Tensors gradients = backward.gradients(dx);
-  for (const Tensor& gradient : {dsqueeze, dsqueeze_bias, dexcite, dexcite_bias}) gradients.push_back(gradient);
+  for (const Tensor& gradient : {layers.squeeze, layers.squeeze_bias, layers.excite, layers.excite_bias}) {
+    gradients.push_back(gradient);
+  }
   return gradients;
 }
 
