@@ -13,10 +13,18 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppzoo.native.operators import BFLOAT16_OPERATORS, MIN_DEPTHWISE_CHANNELS, REPLACED_IN_BFLOAT16
+from ppzoo import native
+from ppzoo.native.operators import (
+    BFLOAT16_OPERATORS,
+    MIN_DEPTHWISE_CHANNELS,
+    REPLACED_IN_BFLOAT16,
+    autocast_bfloat16,
+)
 
 # Nodes of the graph that compute nothing: transpose and flatten, and "GradNodeAccumulation", which are the parameters.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
+# PaddlePaddle's operators that can follow the global average pooling, whose output is float32 in bfloat16, too.
+_OPERATORS_AFTER_POOLING = {"Dropout", "Hardswish", "Relu"}
 # Minimum height and width of images with which MobileNetV2 was measured to train faster in bfloat16 than in float32.
 MIN_INVERTED_RESIDUAL_SIZE = 64
 
@@ -24,7 +32,8 @@ MIN_INVERTED_RESIDUAL_SIZE = 64
 def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
     """Return why `network` cannot be trained in bfloat16 on the CPU; None if it can.
 
-    If its convolutions are fast enough, the network is called with two black images, in float32 and in training mode.
+    If its convolutions are fast enough, the network is called with two black images in training mode: in float32, and
+    then in bfloat16 if the processor supports it.
     Parameters, statistics and mode are the same afterwards.
 
     Args:
@@ -32,15 +41,22 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
     """
     if any(isinstance(layer, nn.Conv2D) and not _is_fast(layer) for layer in network.sublayers()):
         return f"grouped convolutions, and depthwise ones below {MIN_DEPTHWISE_CHANNELS} channels, are slow in bfloat16"
-    outputs = _outputs_in_training(network, paddle.zeros([2, *image_shape]))
+    images = paddle.zeros([2, *image_shape])
+    outputs = _outputs_in_training(network, images)
     if any(output.grad_fn is None or _operator_name(output.grad_fn) != "linear" for output in outputs):
         return "its output is not that of a linear layer"
-    names = {_operator_name(node) for output in outputs for node in _graph_of(output)}
+    names = _names_in_graph(outputs)
     missing = names - BFLOAT16_OPERATORS - REPLACED_IN_BFLOAT16 - _SHAPE_OPERATORS
     if missing:
         return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}"
     if "inverted_residuals" in names and min(image_shape[1:]) < MIN_INVERTED_RESIDUAL_SIZE:
         return f"inverted residuals are faster in float32 for images below {MIN_INVERTED_RESIDUAL_SIZE} pixels"
+    if native.find_bfloat16_obstacle() is None:
+        try:
+            with autocast_bfloat16():
+                _outputs_in_training(network, images)
+        except RuntimeError:  # PaddlePaddle's, such as for a ReLU after an average pooling that is not global
+            return "one of its operators cannot compute in bfloat16"
     return None
 
 
@@ -67,14 +83,23 @@ def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddl
     return [tensor for tensor in paddle.utils.flatten(output) if isinstance(tensor, paddle.Tensor)]
 
 
-def _graph_of(output: paddle.Tensor) -> Iterator[Any]:
-    """Yield each node of the graph that computed `output`, once."""
-    waiting, seen = [output.grad_fn], {}
+def _names_in_graph(outputs: Sequence[paddle.Tensor]) -> set[str]:
+    """Return the names of the operators that computed `outputs`, without those that can follow the average pooling."""
+    tail = list(_walk([output.grad_fn for output in outputs], end="average_pool"))
+    pools = [node for node in tail if _operator_name(node) == "average_pool"]
+    after_pooling = {_operator_name(node) for node in tail} - (_OPERATORS_AFTER_POOLING if pools else set())
+    return after_pooling | {_operator_name(node) for node in _walk(pools)}
+
+
+def _walk(nodes: Sequence[Any], end: str | None = None) -> Iterator[Any]:
+    """Yield each of the nodes and of the nodes before them in the graph once, but none before an operator `end`."""
+    waiting, seen = list(nodes), {}
     while waiting:
         node = waiting.pop()
         if node is not None and id(node) not in seen:
             seen[id(node)] = node  # keeps the object, so that its id is not used again
-            waiting += node.next_functions
+            if _operator_name(node) != end:
+                waiting += node.next_functions
             yield node
 
 

@@ -52,7 +52,11 @@ def inverted_residual(
         if stages is not None:
             return operators.inverted_residuals(x, [stages], [shortcut])
         return project(depthwise(expand(x)), x if shortcut else None)
-    if stages is not None and is_plain(squeeze_excite, ConvSqueezeExcite):
+    if (
+        stages is not None
+        and is_plain(squeeze_excite, ConvSqueezeExcite)
+        and operators.is_inverted_residual_se(stages, shortcut)
+    ):
         gates = squeeze_excite.native_arguments(x)
         if gates is not None:
             return operators.inverted_residual_se(x, stages, shortcut, gates)

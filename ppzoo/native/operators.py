@@ -8,8 +8,9 @@ All functions raise ValueError for shapes, types or geometries that do not match
 functions have no second derivative: computing one raises NotImplementedError.
 
 Within `autocast_bfloat16()`, the operators of `BFLOAT16_OPERATORS` except "linear" convert images to bfloat16 and
-return bfloat16; "linear" accepts both types and returns float32. The other operators convert images to float32.
-Parameters and statistics are always float32.
+return bfloat16; "linear" accepts both types and returns float32. The output of a global average pooling is float32, and
+a convolution of it computes in float32. The other operators convert images to float32. Parameters and statistics are
+always float32.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ BFLOAT16_OPERATORS = frozenset(
 )
 # Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
 # call operators of BFLOAT16_OPERATORS instead.
-REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence"})
+REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence", "inverted_residual_se"})
 _in_bfloat16 = False
 
 
@@ -161,7 +162,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
     """
     need_dx = not x.stop_gradient
     if bias is None:
-        operator, to_images = _in_precision("conv")
+        is_pooled = x.dtype == _FLOAT32 and x.shape[2:] == [1, 1]
+        operator, to_images = ("ppzoo_conv", to_nhwc) if is_pooled else _in_precision("conv")
         return to_nchw(run_custom_op(operator, to_images(x), weight, geometry, need_dx)[0])
     return to_nchw(run_custom_op("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
 
@@ -247,6 +249,11 @@ def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], sho
     operator, to_images = _in_precision("inverted_residuals")
     out = run_custom_op(operator, to_images(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons))
     return to_nchw(out[0])
+
+
+def is_inverted_residual_se(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:
+    """Return whether `inverted_residual_se` can compute a block with these three stages and squeeze-and-excitation."""
+    return not _in_bfloat16 and is_inverted_residual(stages, shortcut)
 
 
 def is_conv_norm_sequence(stages: Sequence[ConvNormStage]) -> bool:
@@ -359,7 +366,8 @@ def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Ten
         padded: whether the divisor counts paddings.
     """
     operator, to_images = _in_precision("average_pool")
-    return to_nchw(run_custom_op(operator, to_images(x), geometry, padded)[0])
+    y = to_nchw(run_custom_op(operator, to_images(x), geometry, padded)[0])
+    return to_float32(y) if y.shape[2:] == [1, 1] else y
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:

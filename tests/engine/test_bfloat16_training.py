@@ -83,10 +83,13 @@ OBSTACLES = {
     "MobileNetV2_x0_5": None,
     "MobileNetV1_x0_25": SLOW,
     "SE_ResNeXt50_32x4d": SLOW,
-    "MobileNetV3_small_x1_0": "these operators have no bfloat16 version: ",
+    "MobileNetV3_small_x1_0": None,
+    "MobileNetV4_conv_small": None,
+    "PPLCNet_x1_0": None,
+    "EfficientNetB0": "these operators have no bfloat16 version: ",
     "SqueezeNet1_1": "its output is not that of a linear layer",
     "DenseNet121": "these operators have no bfloat16 version: concat",
-    "SE_ResNet18_vd": "these operators have no bfloat16 version: ",
+    "SE_ResNet18_vd": None,
     "VGG11": "these operators have no bfloat16 version: ",
 }
 
@@ -129,6 +132,21 @@ def test_paddlepaddles_operators_are_named(monkeypatch):
     found = layers.find_bfloat16_obstacle(network, [3, 64, 64])
     native.set_mode("off")
     assert found == "these operators have no bfloat16 version: Gelu"
+
+
+@needs_bfloat16
+def test_activations_of_paddlepaddle_are_only_possible_after_a_global_pooling(monkeypatch):
+    """PaddlePaddle's ReLU cannot compute in bfloat16 on a CPU."""
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
+
+    def network(size):
+        head = [paddle.nn.ReLU(), paddle.nn.Flatten(), layers.Linear(16 * size * size, 10)]
+        return paddle.nn.Sequential(layers.ConvBNLayer(3, 16, 3), layers.AdaptiveAvgPool2D(size), *head)
+
+    found = [layers.find_bfloat16_obstacle(network(size), [3, 32, 32]) for size in (1, 2)]
+    native.set_mode("off")
+    assert found == [None, "one of its operators cannot compute in bfloat16"]
 
 
 def test_processors_without_bfloat16_and_other_operators_are_named(monkeypatch):

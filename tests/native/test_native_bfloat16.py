@@ -375,7 +375,15 @@ def test_max_pooling_gradient(kernel, stride, padding):
     )
 
 
-@pytest.mark.parametrize("output", [1, 3, (2, 5), 7])
+def test_global_average_pooling_returns_rounded_means_in_float32():
+    paddle.seed(10)
+    x = half(3, 40, 7, 9)
+    with operators.autocast_bfloat16():
+        assert operators.average_pool(x, [1, 1]).dtype == paddle.float32
+    agree(lambda x: operators.average_pool(x, [1, 1]).astype("bfloat16"), lambda x: F.adaptive_avg_pool2d(x, 1), [x])
+
+
+@pytest.mark.parametrize("output", [3, (2, 5), 7])
 def test_adaptive_average_pooling(output):
     paddle.seed(10)
     sizes = [output, output] if isinstance(output, int) else list(output)
@@ -506,9 +514,9 @@ def test_float32_operators_convert_bfloat16_images():
     block.act.register_forward_post_hook(lambda layer, inputs, output: seen.append(output.dtype))
     with operators.autocast_bfloat16():
         y = block(images)
-        total = native_layers.add(y, y)
+        joined = native_layers.concat([y, y])
     assert seen == [paddle.float32]
-    assert total.dtype == paddle.float32
+    assert joined.dtype == paddle.float32
 
 
 def test_no_operator_is_used_in_bfloat16_outside_of_the_context():

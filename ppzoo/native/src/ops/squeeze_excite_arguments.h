@@ -31,15 +31,9 @@ inline SqueezeExcite squeeze_excite_block(const Shape& x, const Tensor& squeeze,
     return "gate: expected a number from 0 to " + std::to_string(static_cast<int>(last)) + ", got " +
            std::to_string(gate);
   });
-  return {x[0],
-          x[1] * x[2],
-          channels,
-          hidden,
-          inputs_first,
-          activation_of(activation),
-          static_cast<GateFunction>(gate),
-          slope,
-          offset};
+  return {
+      x[0],  x[1] * x[2], channels, hidden, inputs_first, activation_of(activation), static_cast<GateFunction>(gate),
+      slope, offset};
 }
 
 inline SqueezeExciteLayers<const float> layers_of(const Tensor& squeeze, const Tensor& squeeze_bias,
