@@ -25,32 +25,32 @@ from ppzoo.native.operators import (
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
 # PaddlePaddle's operators that can follow the global average pooling, whose output is float32 in bfloat16, too.
 _OPERATORS_AFTER_POOLING = {"Dropout", "Hardswish", "Relu"}
-# Minimum height and width of images with which MobileNetV2 was measured to train faster in bfloat16 than in float32.
-MIN_INVERTED_RESIDUAL_SIZE = 64
+# Minimum height and width of images with which MobileNetV1, MobileNetV2 and PPLCNet were measured to train faster in
+# bfloat16 than in float32.
+MIN_DEPTHWISE_SIZE = 64
 
 
 def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
     """Return why `network` cannot be trained in bfloat16 on the CPU; None if it can.
 
     If its convolutions are fast enough, the network is called with two black images in training mode: in float32, and
-    then in bfloat16 if the processor supports it.
-    Parameters, statistics and mode are the same afterwards.
+    then in bfloat16 if the processor supports it. Parameters, statistics and mode are the same afterwards.
 
     Args:
         image_shape: C x H x W.
     """
-    if any(isinstance(layer, nn.Conv2D) and not _is_fast(layer) for layer in network.sublayers()):
+    convolutions = [layer for layer in network.sublayers() if isinstance(layer, nn.Conv2D)]
+    if not all(map(_is_fast, convolutions)):
         return f"grouped convolutions, and depthwise ones below {MIN_DEPTHWISE_CHANNELS} channels, are slow in bfloat16"
     images = paddle.zeros([2, *image_shape])
     outputs = _outputs_in_training(network, images)
     if any(output.grad_fn is None or _operator_name(output.grad_fn) != "linear" for output in outputs):
         return "its output is not that of a linear layer"
-    names = _names_in_graph(outputs)
-    missing = names - BFLOAT16_OPERATORS - REPLACED_IN_BFLOAT16 - _SHAPE_OPERATORS
+    missing = _names_in_graph(outputs) - BFLOAT16_OPERATORS - REPLACED_IN_BFLOAT16 - _SHAPE_OPERATORS
     if missing:
         return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}"
-    if "inverted_residuals" in names and min(image_shape[1:]) < MIN_INVERTED_RESIDUAL_SIZE:
-        return f"inverted residuals are faster in float32 for images below {MIN_INVERTED_RESIDUAL_SIZE} pixels"
+    if any(map(_is_depthwise, convolutions)) and min(image_shape[1:]) < MIN_DEPTHWISE_SIZE:
+        return f"depthwise convolutions are faster in float32 for images below {MIN_DEPTHWISE_SIZE} pixels"
     if native.find_bfloat16_obstacle() is None:
         try:
             with autocast_bfloat16():
@@ -62,8 +62,11 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
 
 def _is_fast(layer: nn.Conv2D) -> bool:
     """Return whether the convolution is dense, or depthwise with enough channels: others are computed in float32."""
-    is_depthwise = layer._groups == layer._in_channels == layer._out_channels >= MIN_DEPTHWISE_CHANNELS
-    return layer._groups == 1 or is_depthwise
+    return layer._groups == 1 or (_is_depthwise(layer) and layer._groups >= MIN_DEPTHWISE_CHANNELS)
+
+
+def _is_depthwise(layer: nn.Conv2D) -> bool:
+    return 1 < layer._groups == layer._in_channels == layer._out_channels
 
 
 def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:

@@ -48,7 +48,9 @@ def log_of(folder: Path) -> str:
 
 
 @needs_bfloat16
-@pytest.mark.parametrize("arch", ["ResNet18", "MobileNetV1_x0_5", "MobileNetV2_x0_5"])
+@pytest.mark.parametrize(
+    "arch", ["ResNet18", "MobileNetV1_x0_5", "MobileNetV2_x0_5", "MobileNetV3_small_x0_75", "SENet18_cifar"]
+)
 def test_resumed_run_in_bfloat16_is_bit_identical(arch, tmp_path, monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
     config = configuration(tmp_path, arch, epochs=2)
@@ -114,13 +116,14 @@ def test_bfloat16_is_used_only_for_networks_whose_operators_support_it(name, mon
     assert_equal(before, {key: value.numpy() for key, value in network.state_dict().items()})
 
 
-def test_inverted_residuals_of_small_images_use_float32(monkeypatch):
+@pytest.mark.parametrize("arch", ["MobileNetV2_x0_5", "PPLCNet_x1_0"])
+def test_depthwise_convolutions_of_small_images_use_float32(arch, monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
     native.set_mode("on")
-    network = ppzoo.create_model("MobileNetV2_x0_5", class_num=10)
+    network = ppzoo.create_model(arch, class_num=10)
     found = layers.find_bfloat16_obstacle(network, [3, 63, 64])
     native.set_mode("off")
-    assert found == "inverted residuals are faster in float32 for images below 64 pixels"
+    assert found == "depthwise convolutions are faster in float32 for images below 64 pixels"
 
 
 def test_paddlepaddles_operators_are_named(monkeypatch):
