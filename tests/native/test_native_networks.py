@@ -12,7 +12,7 @@ from paddle import nn
 
 import ppzoo
 from ppzoo import layers, native
-from ppzoo.layers.bfloat16 import _graph_of, _operator_name
+from ppzoo.layers.bfloat16 import _operator_name, _walk
 from ppzoo.models.efficientnet import MbConvBlock
 from ppzoo.models.mobilenet_v2 import InvresiBlocks
 from ppzoo.models.mobilenet_v3 import Block, ResidualUnit
@@ -202,7 +202,7 @@ def outputs_in_training(unit: nn.Layer, height: int = 9) -> tuple[list[np.ndarra
     x = paddle.to_tensor(np.random.default_rng(0).standard_normal((3, 16, height, 7), dtype=np.float32))
     x.stop_gradient = False
     y = unit(x)
-    names = {_operator_name(node) for node in _graph_of(y)}
+    names = {_operator_name(node) for node in _walk([y.grad_fn])}
     y.square().sum().backward()
     gradients = [parameter.grad.numpy() for parameter in unit.parameters() if not parameter.stop_gradient]
     found = [y.numpy(), x.grad.numpy(), *gradients]
