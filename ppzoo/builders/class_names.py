@@ -141,7 +141,7 @@ def read_names_of_run(weights: str | None) -> list[str] | None:
 
 
 def find_training_names(config: Config) -> list[str] | None:
-    """Return the class names whose order numbers the classes of the training data; None for the data's own order.
+    """Return the class names that define the order of the training data's classes; None for the data's own order.
 
     They are `Global.class_names`, or the class names stored with the weights that training starts from, if the numbers
     of classes are equal and the data has no other classes: the head of these weights then fits.
@@ -185,7 +185,7 @@ def _require_classes_of_teachers(config: Config) -> None:
 
 
 def find_evaluation_names(config: Config, dataset: DatasetConfig) -> list[str] | None:
-    """Return the class names whose order numbers the classes of the evaluation data; None if they are unknown.
+    """Return the class names that define the order of the evaluation data's classes; None if they are unknown.
 
     They are the names of the training's classes. If these are unknown, they are the names of the configured training
     data, or the configured label names, if the evaluation data has some of them.
@@ -292,7 +292,7 @@ def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) 
 
 def _describe_highest_label(images: data.Dataset) -> str:
     if images.labels.ndim == 2:
-        return "one value per label"
+        return "each image has one value per label"
     return f"label {images.labels.max()} of {images.describe(int(images.labels.argmax()))}"
 
 
@@ -303,7 +303,11 @@ def list_labels(config: Config) -> list[str]:
 
 
 def list_readable_labels(config: Config) -> list[str]:
-    """Return the same as `list_labels`, but indices instead of an error if names cannot be read or do not fit."""
+    """Return the name of each class, in order, without an error if names cannot be read or do not fit.
+
+    The names are those of `Global.class_names`, or else of `Infer.PostProcess` if there is one per class; a class
+    without a name has its index.
+    """
     names = config.Global.class_names or _configured_labels(config) or ()
     return [*names, *map(str, range(len(names), class_count(config.Arch)))]
 

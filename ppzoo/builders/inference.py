@@ -83,6 +83,8 @@ class InferenceNetwork:
     def check(self, image: list[np.ndarray], names: list[str]) -> None:
         """Check that the network accepts the views of an image, whose shapes have to be those of the image before it.
 
+        For the first image, also export the network if there are enough images (see `image_count`).
+
         Raises:
             ConfigError: the network does not accept the image, or a shape differs.
         """

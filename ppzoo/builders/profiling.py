@@ -63,7 +63,7 @@ def profile_training(
     require_steps(steps)
     run = build_trial_run(config, make_configured_optimizer(config))
     profiler = engine.Profiler(run.trainer.state.model, engine.device_clock())
-    # Replaced before the first epoch starts, since the epoch keeps the method that it finds.
+    # Replace `_take` before the first epoch: an epoch looks the method up only once, when it starts.
     setattr(run.loader, "_take", profiler.timed(run.loader._take, TO_TENSORS))  # noqa: B010
     profile = engine.profile_training(run.trainer, steps, profiler, on_steps)
     return TrainingProfile(profile, measure_reading(run.loader), paddle.get_device())
@@ -80,7 +80,7 @@ def require_steps(steps: int) -> None:
 
 
 def measure_reading(loader: Loader, images: int = MEASURED_IMAGES) -> ReadingTimes:
-    """Read some images in this process, as training does, and time each transform.
+    """Read some images as training reads them, but in this process, and time each transform.
 
     With a cache, the images are cached before the measurement. Images that cannot be read are skipped.
     """

@@ -43,8 +43,9 @@ def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
 def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]] | None) -> dict[str, int] | None:
     """Return the last epoch and the planned epochs of a run that has not finished; None for a finished run.
 
-    A run that ended by early stopping is finished: it plots its curves after its last epoch. A run that has the latest
-    weights, but neither best weights nor a history, has not finished its first epoch.
+    A run with early stopping is finished if its curves were plotted after its last epoch, since training plots them
+    when it ends. A run that has the latest weights, but neither best weights nor a history, has not finished its first
+    epoch.
     """
     epochs = config.Global.epochs
     if epochs is None:

@@ -62,7 +62,7 @@ def _infer(options: argparse.Namespace) -> int:
     source = check_table_options(options, images)
     uses_export = folder is not None and (_is_archive(folder) or is_export(folder))
     if uses_export and options.override:
-        raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export folder")
+        raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export")
     network = Path(str(folder)) if uses_export else _read_config(options, folder)
     if source is not None:
         return write_table(options, network, source)
@@ -70,10 +70,10 @@ def _infer(options: argparse.Namespace) -> int:
 
 
 def _split_inputs(options: argparse.Namespace) -> tuple[str | None, list[str]]:
-    """Return the folder of a run or an export, None with -c or --weights, and the images.
+    """Return the folder of a run, or the folder or tar file of an export (None with -c or --weights), and the images.
 
     Raises:
-        ConfigError: the options contradict each other, or there is no such folder.
+        ConfigError: the options contradict each other, or there is no such folder or file.
     """
     if options.config is not None and options.weights is not None:
         raise ConfigError("infer: expected either -c CONFIG or --weights FILE, got both")

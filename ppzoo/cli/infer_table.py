@@ -26,7 +26,7 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
     table = infer.add_argument_group(
         "predictions as a table",
         "With --output, IMAGE is a single folder, a video file, or the number of a camera, such as 0. An interrupted"
-        " command is resumed by running it again.",
+        " command is resumed by running it again without --overwrite; the table of a camera is completed by Ctrl-C.",
     )
     table.add_argument(
         "--output",
@@ -109,7 +109,9 @@ def _check_sorting(options: argparse.Namespace, source: Path | VideoSource) -> N
             raise ConfigError("--sort-by: expected it together with --sort-into FOLDER, got it alone")
         return
     if isinstance(source, VideoSource):
-        raise ConfigError(f"--sort-into: expected a folder of images, got {source}: frames are not files")
+        raise ConfigError(
+            f"--sort-into: expected it together with a folder of images, got it with {source}: frames are not files"
+        )
     if os.path.isfile(options.sort_into):
         raise ConfigError(f"--sort-into: expected a folder, got the file {options.sort_into}; use another path")
     images, target = source.resolve(), Path(options.sort_into).resolve()
@@ -123,7 +125,7 @@ def write_table(options: argparse.Namespace, network: Config | Path, source: Pat
     """Write the table and return the exit status.
 
     Args:
-        network: a configuration, or the folder of an export.
+        network: a configuration, or the folder or tar file of an export.
     """
     from ppzoo import builders
     from ppzoo.batch_inference import VideoSource

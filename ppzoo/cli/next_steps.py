@@ -14,7 +14,11 @@ SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export"
 
 
 def print_next_steps(*steps: str, where: str = "") -> None:
-    """Print commands, each in its own line; `where` they are run, such as ', in Python'."""
+    """Print commands as the next steps, one per line.
+
+    Args:
+        where: follows "What to do next" in the heading, such as ", in Python".
+    """
     print(f"What to do next{where}:")
     for step in steps:
         print(printable(f"  {step}"))
@@ -37,8 +41,8 @@ def _program(name: str, path: str) -> str:
 
 
 def _place(path: str) -> tuple[str, str]:
-    """Return what identifies a program: its folder and its file, without links.
+    """Return what identifies a program: its folder and its file, with symbolic links resolved.
 
-    The Python of a virtual environment is a link to another Python, in another folder.
+    The file alone is not enough: the Python of a virtual environment can be a link to a Python in another folder.
     """
     return os.path.realpath(os.path.dirname(path)), os.path.realpath(path)

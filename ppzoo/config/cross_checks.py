@@ -63,7 +63,7 @@ def _check_observed_metric(uses: ComponentUses, schedule: Use) -> Iterator[Probl
     if main is None:
         yield Problem(path, f"{value} observes the first metric of Metric.Eval, which has none; add one")
     elif main.component and not main.component.higher_is_better:
-        expected = f"expected a first metric in Metric.Eval whose higher values are better for {value}"
+        expected = f"{value} requires a first metric in Metric.Eval whose higher values are better"
         yield Problem(path, f"{expected}, got {main.name}; use min, which observes the loss")
 
 

@@ -180,7 +180,7 @@ def _component(
     named: bool,
 ) -> SectionT:
     component = components.get(kind, {}).get(name)
-    chosen: Any = DistillationConfig if section is ArchConfig and _is_several(component) else section
+    chosen: Any = DistillationConfig if section is ArchConfig and _has_several_networks(component) else section
     typed = {} if chosen is ComponentSpec else _parse_fields(chosen, values or {}, components)
     known = {*typed, "name"} if named else typed
     options = {key: copy.deepcopy(value) for key, value in (values or {}).items() if key not in known}
@@ -193,7 +193,7 @@ def _component(
     return chosen(**{**typed, "given": given, "spec": ComponentSpec(name, options)})
 
 
-def _is_several(component: Component | None) -> bool:
+def _has_several_networks(component: Component | None) -> bool:
     return component is not None and component.networks == "several"
 
 

@@ -68,7 +68,7 @@ class SqueezeNet(Classifier):
 
     Args:
         class_num: number of classes.
-        version: "1.0" (the paper's) or "1.1" (2.4 times less computation).
+        version: "1.0" (the paper's) or "1.1" (2.2 times less computation).
         dropout: rate of the dropout before the last convolution.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.

@@ -114,7 +114,7 @@ def test_infer_takes_the_folder_of_an_export(run, photos, photo, capsys):
         assert one["label_names"] == other["label_names"]
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-4)
     assert main(["infer", "exported", photo, "-o", "Global.seed=1"]) == 2
-    assert "got it with an export folder" in capsys.readouterr().err
+    assert "got it with an export" in capsys.readouterr().err
     assert main(["infer", "exported"]) == 2
     assert main(["infer", "exported", photo, "--device", "tpu"]) == 2
     assert "tpu" in capsys.readouterr().err

@@ -59,7 +59,7 @@ BY_KEYS = [
     (
         "plain",
         [f"{LR}.name=ReduceOnPlateau", f"{LR}.mode=max", "Metric.Eval=[{ExpectedCalibrationError: null}]"],
-        f"{LR}.mode: expected a first metric in Metric.Eval whose higher values are better for max, got Expected",
+        f"{LR}.mode: max requires a first metric in Metric.Eval whose higher values are better, got Expected",
     ),
     (
         "plain",

@@ -44,10 +44,10 @@ class _CIFAR:
 
     archive: str
     folder: str
-    parts: dict[str, list[str]]
+    parts: dict[str, list[str]]  # mode -> files with images
     label_key: str
-    names: tuple[str, str]
-    count: int
+    names_location: tuple[str, str]  # file with the class names, and their key in it
+    count: int  # of classes
     paddle_name: str
 
     def __init__(
@@ -71,7 +71,7 @@ class _CIFAR:
                 f"dataset.data_file: expected {self.archive}, but {str(self.file)!r} does not exist: correct the "
                 f"key, or remove it and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
             )
-        meta, key = self.names
+        meta, key = self.names_location
         contents = self._read([meta, *self.parts[mode]])
         self.classes = self._field(contents[0], key, self.count)
         if not all(isinstance(name, str) for name in self.classes):
@@ -155,7 +155,7 @@ class CIFAR10(_CIFAR):
 
     archive, folder = "cifar-10-python.tar.gz", "cifar-10-batches-py"
     parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
-    label_key, names = "labels", ("batches.meta", "label_names")
+    label_key, names_location = "labels", ("batches.meta", "label_names")
     count, paddle_name = 10, "Cifar10"
 
 
@@ -165,5 +165,5 @@ class CIFAR100(_CIFAR):
 
     archive, folder = "cifar-100-python.tar.gz", "cifar-100-python"
     parts = {"train": ["train"], "test": ["test"]}
-    label_key, names = "fine_labels", ("meta", "fine_label_names")
+    label_key, names_location = "fine_labels", ("meta", "fine_label_names")
     count, paddle_name = 100, "Cifar100"

@@ -169,7 +169,8 @@ class CropImageAtRatio:
 
     Args:
         size: side of the result in pixels.
-        pad: the result is the center of the image resized to a shorter side of `size` + `pad` pixels.
+        pad: a number of pixels. The result shows the part of the image that remains when its shorter side is resized to
+            `size` + `pad` pixels and the center is cropped to `size`.
         interpolation: as in `ResizeImage` with backend "cv2".
     """
 
@@ -188,8 +189,8 @@ class CropImageAtRatio:
 class ResizedCrop:
     """`ResizeImage` and the `CropImage` after it in one: the same pixels, without resizing all of the image.
 
-    That saves a fifth of the work for 256 pixels cropped to 224. OpenCV's result depends on the scale factor alone, not
-    on the pixels to the right of the crop or below it.
+    That saves a fifth of the work for 256 pixels cropped to 224. OpenCV is called with the scale factor instead of the
+    output size; the pixels to the right of the crop and below it then do not change the result and are cut off first.
     """
 
     def __init__(self, resize: ResizeImage, crop: CropImage) -> None:
@@ -252,8 +253,8 @@ class ResizedWindow(NamedTuple):
         if compiled is not None:
             return compiled
         _, _, right, bottom = self.bounds
-        code, across, down = self.transform.resize.resize.code, columns / self.width, rows / self.height
-        resized = cv2.resize(image[:bottom, :right], None, fx=across, fy=down, interpolation=code)
+        code, fx, fy = self.transform.resize.resize.code, columns / self.width, rows / self.height
+        resized = cv2.resize(image[:bottom, :right], None, fx=fx, fy=fy, interpolation=code)
         resized = resized.reshape(*resized.shape[:2], image.shape[2])
         return resized[top : top + crop.height, left : left + crop.width]
 

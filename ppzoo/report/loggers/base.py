@@ -12,7 +12,7 @@ from ppzoo.registry import Registry
 from ppzoo.report.loggers.pictures import draw_confusion_matrix
 
 STEP, EPOCH, RUN = "step/", "epoch/", "run/"  # prefixes of tags
-WEIGHTS, GRADIENTS = "weights/", "gradients/"  # prefixes of the tags of histograms, whose numbers are those of epochs
+WEIGHTS, GRADIENTS = "weights/", "gradients/"  # prefixes of the tags of histograms, which are logged by epoch number
 
 
 @dataclass(frozen=True)
