@@ -106,7 +106,7 @@ def python_two(value):
 
 def cifar_files(kind=CIFAR10, per_part=7):
     random = np.random.default_rng(0)
-    meta, key = kind.names
+    meta, key = kind.names_location
     files = {meta: python_two({key: [f"class {index}" for index in range(kind.count)]})}
     for part in (*kind.parts["train"], *kind.parts["test"]):
         labels = random.integers(0, kind.count, per_part).tolist()
