@@ -8,7 +8,6 @@ from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, no
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
 from ppzoo.layers.conv_sequence import SeparableBlock, SeparableBlocks, conv_sequence
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
-from ppzoo.layers.drop_path import drop_path
 from ppzoo.layers.head import WideHeadClassifier
 from ppzoo.layers.inverted_residual import InvertedResidual, inverted_residual, inverted_residuals
 from ppzoo.layers.modes import evaluation_mode
@@ -42,6 +41,7 @@ from ppzoo.layers.param_names import batch_norm, bias_attr, fan_in_uniform, line
 from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, identity_kernel, pad_kernel
 from ppzoo.layers.same_padding import Padding, native_same_padding, same_padding
 from ppzoo.layers.squeeze_excite import ConvSqueezeExcite, HardSigmoid, SELayer, clip_gate
+from ppzoo.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "AdaptiveAvgPool2D",
@@ -70,6 +70,7 @@ __all__ = [
     "SELayer",
     "SeparableBlock",
     "SeparableBlocks",
+    "StochasticDepth",
     "WideHeadClassifier",
     "activate",
     "activation",
@@ -86,7 +87,6 @@ __all__ = [
     "conv_sequence",
     "convolution",
     "downscaled_dropout",
-    "drop_path",
     "dropout",
     "evaluation_mode",
     "fan_in_uniform",

@@ -12,7 +12,7 @@ from paddle import Tensor, nn
 from ppzoo import native
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.conv_sequence import fusable_stages
-from ppzoo.layers.native_layers import is_plain
+from ppzoo.layers.native_layers import is_plain, use_twice
 from ppzoo.layers.squeeze_excite import ConvSqueezeExcite
 from ppzoo.native import operators
 
@@ -60,7 +60,10 @@ def inverted_residual(
         gates = squeeze_excite.native_arguments(x)
         if gates is not None:
             return operators.inverted_residual_se(x, stages, shortcut, gates)
-    return project(squeeze_excite(depthwise(expand(x))), x if shortcut else None)
+    if not shortcut:
+        return project(squeeze_excite(depthwise(expand(x))))
+    x, residual = use_twice(x)
+    return project(squeeze_excite(depthwise(expand(x))), residual)
 
 
 def inverted_residuals(units: Sequence[nn.Layer], x: Tensor) -> Tensor:

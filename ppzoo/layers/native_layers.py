@@ -395,6 +395,13 @@ def add(x: Tensor, y: Tensor) -> Tensor:
     return operators.add(x, y) if native.supports(x) and _same_shape_and_dtype(x, y) else x + y
 
 
+def add_scaled(x: Tensor, y: Tensor, factors: Tensor) -> Tensor:
+    """Return x + factors * y for two tensors N x C x H x W and one factor per image."""
+    if native.supports(x) and _same_shape_and_dtype(x, y):
+        return operators.add_scaled(x, y, factors)
+    return x + y * factors.astype(y.dtype).reshape([-1, 1, 1, 1])
+
+
 def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return `x` twice, for the two branches of a block; in bfloat16, a native operator adds their gradients."""
     return operators.use_twice(x)

@@ -17,7 +17,16 @@ from paddle import nn
 
 from ppzoo import layers
 from ppzoo.errors import ConfigError
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Padding, add, linear, make_divisible, same_padding
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    Classifier,
+    Padding,
+    StochasticDepth,
+    linear,
+    make_divisible,
+    same_padding,
+    use_twice,
+)
 from ppzoo.models.catalog import Weights, register_variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat, kernel size k: table 1 of the paper.
@@ -75,7 +84,7 @@ class MbConvBlock(nn.Layer):
 
     Args:
         padding: padding of the depthwise convolution, as for `Conv2D`.
-        drop_rate: probability, per image, that training skips everything but the shortcut.
+        drop_rate: probability that an image skips the branch in training (`StochasticDepth`).
     """
 
     def __init__(
@@ -113,15 +122,16 @@ class MbConvBlock(nn.Layer):
         )
         self._se = SEBlock(hidden, in_channels // 4, name=name) if use_se else None
         self._pcn = ConvNorm(hidden, out_channels, 1, act=None, name=f"{name}_project_conv", norm_name=f"{name}_bn2")
-        self.drop_connect = nn.Dropout(drop_rate, axis=0)
+        self.add_branch = StochasticDepth(drop_rate)
 
     def forward(self, x):
+        x, shortcut = use_twice(x) if self.shortcut else (x, None)
         if self._ecn is None:
             y = self._dcn(x)
             y = self._pcn(y if self._se is None else self._se(y))
         else:
             y = layers.inverted_residual(self._ecn, self._dcn, self._pcn, x, squeeze_excite=self._se)
-        return add(x, self.drop_connect(y)) if self.shortcut else y
+        return y if shortcut is None else self.add_branch(shortcut, y)
 
 
 class ExtractFeatures(nn.Sequential):

@@ -17,10 +17,9 @@ from ppzoo.layers import (
     Classifier,
     Conv2D,
     Linear,
-    add,
+    StochasticDepth,
     concat,
     conv_norm_act,
-    drop_path,
     weight_attr,
 )
 from ppzoo.models.catalog import Weights, register_variant
@@ -66,7 +65,7 @@ class MLPBlock(nn.Layer):
     def __init__(self, channels: int, drop_path_rate: float, act: type[nn.Layer]) -> None:
         super().__init__()
         hidden = MLP_RATIO * channels
-        self.drop_path = drop_path(drop_path_rate)
+        self.add_branch = StochasticDepth(drop_path_rate)
         self.mlp = nn.Sequential(
             convolution(channels, hidden, 1), BatchNorm2D(hidden), act(), convolution(hidden, channels, 1)
         )
@@ -75,7 +74,7 @@ class MLPBlock(nn.Layer):
     def forward(self, x):
         expand, norm, act, project = self.mlp
         y = project(conv_norm_act(expand, norm, act, self.spatial_mixing(x)))
-        return add(self.drop_path(y), x)
+        return self.add_branch(x, y)
 
 
 class BasicStage(nn.Layer):

@@ -17,7 +17,17 @@ import paddle.nn.functional as F
 from paddle import ParamAttr, nn
 
 from ppzoo import layers
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Conv2D, Linear, add, batch_norm, drop_path, dropout
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    Classifier,
+    Conv2D,
+    Linear,
+    StochasticDepth,
+    add,
+    batch_norm,
+    dropout,
+    use_twice,
+)
 from ppzoo.models.catalog import Weights, register_variant
 
 
@@ -193,24 +203,25 @@ class LayerScale2D(nn.Layer):
 
 
 class Branch(nn.Layer):
-    """Base class of the blocks: input + drop_path(layer_scale(branch(input))); no shortcut if shapes differ."""
+    """Base class of the blocks: input + layer_scale(branch(input)), with stochastic depth; some have no shortcut."""
 
     def finish(self, shortcut: bool, out_channels: int, layer_scale: float, drop_path_rate: float) -> None:
         """Add the layers after the branch; called last, because the order determines the parameter names."""
         self.shortcut = shortcut
         self.layer_scale = LayerScale2D(out_channels, layer_scale) if layer_scale else None
-        self.drop_path = drop_path(drop_path_rate)
+        self.add_branch = StochasticDepth(drop_path_rate)
 
     def branch(self, x, residual=None):
         """Return the output of the branch, plus `residual` unless that is None."""
         raise NotImplementedError(f"{type(self).__name__} must define branch")
 
     def forward(self, x):
-        if self.shortcut and self.layer_scale is None and layers.is_plain(self.drop_path, nn.Identity):
-            return self.branch(x, x)
+        x, shortcut = use_twice(x) if self.shortcut else (x, None)
+        if self.layer_scale is None and self.add_branch.rate == 0:
+            return self.branch(x, shortcut)
         y = self.branch(x)
         y = y if self.layer_scale is None else self.layer_scale(y)
-        return add(self.drop_path(y), x) if self.shortcut else y
+        return y if shortcut is None else self.add_branch(shortcut, y)
 
 
 class EdgeResidual(Branch):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, BatchNorm2D, Classifier, Conv2D, Linear, add, drop_path, dropout
+from ppzoo.layers import AdaptiveAvgPool2D, BatchNorm2D, Classifier, Conv2D, Linear, StochasticDepth, dropout
 from ppzoo.models.catalog import Weights, register_variant
 
 STEM = 32
@@ -52,12 +52,12 @@ class Block(nn.Layer):
         self.g = ConvBN(hidden, channels)
         self.dwconv2 = ConvBN(channels, channels, 7, groups=channels, with_bn=False)
         self.act = nn.ReLU6()
-        self.drop_path = drop_path(drop_path_rate)
+        self.add_branch = StochasticDepth(drop_path_rate)
 
     def forward(self, x):
         y = self.dwconv(x)
         y = self.dwconv2(self.g(self.act(self.f1(y)) * self.f2(y)))
-        return add(self.drop_path(y), x)
+        return self.add_branch(x, y)
 
 
 class StarNet(Classifier):

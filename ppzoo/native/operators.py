@@ -9,8 +9,8 @@ functions have no second derivative: computing one raises NotImplementedError.
 
 Within `autocast_bfloat16()`, the operators of `BFLOAT16_OPERATORS` except "linear" convert images to bfloat16 and
 return bfloat16; "linear" accepts both types and returns float32. The output of a global average pooling is float32, and
-a convolution of it computes in float32. The other operators convert images to float32. Parameters and statistics are
-always float32.
+a convolution or activation of it computes in float32. The other operators convert images to float32. Parameters and
+statistics are always float32.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ BFLOAT16_OPERATORS = frozenset(
     {
         *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
         *("max_pool", "average_pool", "linear", "channels_last", "squeeze_excite", "add_activate"),
+        *("activate", "add_scaled", "concat", "split_halves"),
     }
 )
 # Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
@@ -140,6 +141,12 @@ def _in_precision(name: str) -> tuple[str, Callable[[Tensor], Tensor]]:
     return (f"ppzoo_bfloat16_{name}", _to_bfloat16_nhwc) if _in_bfloat16 else (f"ppzoo_{name}", to_nhwc)
 
 
+def _in_precision_after_pooling(name: str, x: Tensor) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """Return the same as `_in_precision`; for the output `x` of a global average pooling always that of float32."""
+    is_pooled = _in_bfloat16 and x.dtype == _FLOAT32 and x.shape[2:] == [1, 1]
+    return (f"ppzoo_{name}", to_nhwc) if is_pooled else _in_precision(name)
+
+
 def _to_bfloat16_nhwc(x: Tensor) -> Tensor:
     """Return N x C x H x W, bfloat16 or float32, as N x H x W x C in bfloat16."""
     if x.dtype == _BFLOAT16:
@@ -162,8 +169,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
     """
     need_dx = not x.stop_gradient
     if bias is None:
-        is_pooled = x.dtype == _FLOAT32 and x.shape[2:] == [1, 1]
-        operator, to_images = ("ppzoo_conv", to_nhwc) if is_pooled else _in_precision("conv")
+        operator, to_images = _in_precision_after_pooling("conv", x)
         return to_nchw(run_custom_op(operator, to_images(x), weight, geometry, need_dx)[0])
     return to_nchw(run_custom_op("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
 
@@ -372,13 +378,20 @@ def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Ten
 
 def activate(x: Tensor, activation: str | None) -> Tensor:
     """Return activation(x)."""
-    return to_nchw(run_custom_op("ppzoo_activate", to_nhwc(x), ACTIVATION_CODES[activation])[0])
+    operator, to_images = _in_precision_after_pooling("activate", x)
+    return to_nchw(run_custom_op(operator, to_images(x), ACTIVATION_CODES[activation])[0])
 
 
 def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
     """Return activation(x + y) of two tensors of the same shape."""
     operator, to_images = _in_precision("add_activate")
     return to_nchw(run_custom_op(operator, to_images(x), to_images(y), ACTIVATION_CODES[activation])[0])
+
+
+def add_scaled(x: Tensor, y: Tensor, factors: Tensor) -> Tensor:
+    """Return x + factors * y of two tensors of the same shape; `factors` has one number per image."""
+    operator, to_images = _in_precision("add_scaled")
+    return to_nchw(run_custom_op(operator, to_images(x), to_images(y), factors)[0])
 
 
 def affine(x: Tensor, multiplier: Tensor, addend: Tensor) -> Tensor:
@@ -449,12 +462,14 @@ def inverted_residual_se(x: Tensor, stages: Sequence[ConvNormStage], shortcut: b
 
 def concat(parts: Sequence[Tensor], *, shuffled: bool = False) -> Tensor:
     """Return the concatenation of `parts` along the channels; with `shuffled`, followed by a channel shuffle."""
-    return to_nchw(run_custom_op("ppzoo_concat", [to_nhwc(part) for part in parts], shuffled)[0])
+    operator, to_images = _in_precision("concat")
+    return to_nchw(run_custom_op(operator, [to_images(part) for part in parts], shuffled)[0])
 
 
 def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first and the second half of the channels."""
-    first, second = run_custom_op("ppzoo_split_halves", to_nhwc(x))
+    operator, to_images = _in_precision("split_halves")
+    first, second = run_custom_op(operator, to_images(x))
     return to_nchw(first), to_nchw(second)
 
 

@@ -7,7 +7,7 @@ from helpers import reference
 
 from ppzoo import deploy, native
 from ppzoo.errors import ConfigError, TrainingError, WeightsError
-from ppzoo.layers.drop_path import DropPath
+from ppzoo.layers import StochasticDepth
 from ppzoo.models import MODELS
 from ppzoo.models.mobilenet_v4 import Attention, MobileAttention
 from ppzoo.models.pp_hgnet_v2 import LearnableAffineBlock
@@ -209,15 +209,16 @@ def test_batch_norms_have_no_weight_decay(name):
             assert layer.weight.regularizer is not None and layer.weight.regularizer._coeff == 0.0
 
 
-def test_drop_path_scales_the_images_that_it_keeps():
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_stochastic_depth_scales_the_branch_of_the_images_that_do_not_skip_it(mode, native_operators):
+    native.set_mode(mode)
     paddle.seed(0)
-    layer, x = DropPath(0.25), paddle.ones([400, 2, 1, 1])
-    layer.train()
-    y = layer(x).numpy()
-    assert set(np.unique(y)) == {np.float32(0.0), np.float32(1 / 0.75)}
-    assert (y[:, 0] == y[:, 1]).all() and 0.15 < (y[:, 0] == 0).mean() < 0.35
+    layer, shortcut, branch = StochasticDepth(0.25), paddle.full([400, 2, 1, 1], 3.0), paddle.ones([400, 2, 1, 1])
+    y = layer(shortcut, branch).numpy()
+    assert np.unique(y) == pytest.approx([3, 3 + 1 / 0.75])
+    assert (y[:, 0] == y[:, 1]).all() and 0.15 < (y[:, 0] == 3).mean() < 0.35
     layer.eval()
-    assert layer(x) is x
+    assert (layer(shortcut, branch).numpy() == 4).all()
 
 
 @pytest.mark.parametrize(
@@ -229,9 +230,10 @@ def test_drop_path_scales_the_images_that_it_keeps():
     ],
 )
 def test_drop_path_rate_grows_with_the_depth(name, options, last):
-    rates = [layer.rate for layer in MODELS[name].build(**options).sublayers() if isinstance(layer, DropPath)]
+    rates = [layer.rate for layer in MODELS[name].build(**options).sublayers() if isinstance(layer, StochasticDepth)]
     assert rates == sorted(rates) and rates[-1] == pytest.approx(last)
-    assert not [layer for layer in MODELS["StarNet_S1"].build().sublayers() if isinstance(layer, DropPath)]
+    layers = [layer for layer in MODELS["StarNet_S1"].build().sublayers() if isinstance(layer, StochasticDepth)]
+    assert {layer.rate for layer in layers} == {0}
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])

@@ -80,15 +80,15 @@ def test_efficientnet_lite_pads_like_tensorflow(size):
 
 def test_drop_connect_grows_with_depth_and_drops_complete_images():
     network = MODELS["EfficientNetB0"].build(drop_connect_rate=0.8)
-    drops = [block.drop_connect for block in network._ef.sublayers() if isinstance(block, efficientnet.MbConvBlock)]
-    assert [drop.p for drop in drops] == pytest.approx([0.8 * number / 16 for number in range(16)])
+    drops = [block.add_branch for block in network._ef.sublayers() if isinstance(block, efficientnet.MbConvBlock)]
+    assert [drop.rate for drop in drops] == pytest.approx([0.8 * number / 16 for number in range(16)])
     paddle.seed(0)
-    means = drops[8](paddle.ones([400, 3, 2, 2])).numpy().reshape(400, -1)
-    assert np.ptp(means, axis=1).max() == 0
-    assert np.unique(means) == pytest.approx([0, 1 / 0.6])
-    assert means.mean() == pytest.approx(1, abs=0.1)
+    sums = drops[8](paddle.zeros([400, 3, 2, 2]), paddle.ones([400, 3, 2, 2])).numpy().reshape(400, -1)
+    assert np.ptp(sums, axis=1).max() == 0
+    assert np.unique(sums) == pytest.approx([0, 1 / 0.6])
+    assert sums.mean() == pytest.approx(1, abs=0.1)
     network.eval()
-    assert drops[8](paddle.ones([4, 3, 2, 2])).numpy().min() == 1
+    assert drops[8](paddle.zeros([4, 3, 2, 2]), paddle.ones([4, 3, 2, 2])).numpy().min() == 1
 
 
 def test_dropout_rate_of_the_variant_can_be_overridden():

@@ -401,12 +401,52 @@ def test_linear_returns_float32():
 @pytest.mark.parametrize("shape", [(2, 19, 5, 3), (4, 64, 7, 7)])
 def test_sum(shape, activation):
     paddle.seed(13)
-    functions = {None: lambda t: t, "relu": F.relu, "relu6": F.relu6, "hardswish": F.hardswish, "swish": F.swish}
     agree(
         lambda x, y: operators.add(x, y, activation),
-        lambda x, y: functions[activation](x + y),
+        lambda x, y: ACTIVATIONS[activation](x + y),
         [half(*shape), half(*shape)],
     )
+
+
+@pytest.mark.parametrize("activation", operators.ACTIVATION_CODES)
+def test_activation(activation):
+    paddle.seed(13)
+    agree(lambda x: operators.activate(x, activation), ACTIVATIONS[activation], [half(3, 19, 5, 3)])
+
+
+@pytest.mark.parametrize("shape", [(5, 19, 5, 3), (4, 64, 7, 7), (1, 3, 1, 1)])
+def test_sum_with_a_factor_per_image(shape):
+    paddle.seed(15)
+    factors = paddle.to_tensor(([0.0, 1.25, 2.0, 0.0, 1.0])[: shape[0]])
+    agree(
+        lambda x, y: operators.add_scaled(x, y, factors),
+        lambda x, y: x + y * factors.astype("float64").reshape([-1, 1, 1, 1]),
+        [half(*shape), half(*shape)],
+    )
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_concatenation_is_exact(shuffled):
+    paddle.seed(16)
+    parts = [half(2, channels, 5, 3) for channels in ([12, 12, 12] if shuffled else [3, 40, 17])]
+
+    def theirs(*parts):
+        joined = paddle.concat(list(parts), axis=1)
+        return native_layers.channel_shuffle(joined, len(parts)) if shuffled else joined
+
+    agree(lambda *parts: operators.concat(parts, shuffled=shuffled), theirs, parts)
+
+
+def test_halves_are_exact_and_each_can_be_unused():
+    paddle.seed(17)
+    x = half(2, 26, 5, 3)
+    agree(lambda x: operators.add(*operators.split_halves(x)), lambda x: x[:, :13] + x[:, 13:], [x])
+    agree(lambda x: operators.split_halves(x)[1], lambda x: x[:, 13:], [x])
+
+
+def test_an_activation_of_pooled_values_computes_in_float32():
+    with operators.autocast_bfloat16():
+        assert operators.activate(paddle.randn([2, 5, 1, 1]), "hardswish").dtype == paddle.float32
 
 
 @pytest.mark.parametrize(("channels", "hidden", "size"), [(16, 4, 9), (37, 5, 7), (130, 16, 1), (64, 4, 28)])
@@ -471,7 +511,7 @@ def gradients_of(network: paddle.nn.Layer, images: Tensor) -> tuple[Tensor, np.n
     return logits, np.concatenate(slopes)
 
 
-@pytest.mark.parametrize("name", ["ResNet18", "ResNet50_vd", "MobileNetV1_x0_5", "MobileNetV2_x0_5"])
+@pytest.mark.parametrize("name", ["ResNet18", "ResNet50_vd", "MobileNetV1_x0_5", "MobileNetV2_x0_5", "DenseNet121"])
 def test_network_is_deterministic_and_has_the_rounding_errors_of_bfloat16(name):
     """The error of the logits is that of float32 with rounded weights and rounded outputs of all layers."""
     paddle.seed(14)
@@ -514,9 +554,9 @@ def test_float32_operators_convert_bfloat16_images():
     block.act.register_forward_post_hook(lambda layer, inputs, output: seen.append(output.dtype))
     with operators.autocast_bfloat16():
         y = block(images)
-        joined = native_layers.concat([y, y])
+        shifted = operators.affine(y, paddle.ones([1]), paddle.zeros([1]))
     assert seen == [paddle.float32]
-    assert joined.dtype == paddle.float32
+    assert shifted.dtype == paddle.float32
 
 
 def test_no_operator_is_used_in_bfloat16_outside_of_the_context():

@@ -37,7 +37,11 @@ def norm(channels: int) -> list[paddle.Tensor]:
 
 def in_bfloat16(make: Callable[[], list], images: tuple[int, ...]) -> list:
     """Return the arguments that `make` returns, with `images` in bfloat16."""
-    return [value.astype("bfloat16") if place in images else value for place, value in enumerate(make())]
+
+    def convert(value):
+        return list(map(convert, value)) if isinstance(value, list) else value.astype("bfloat16")
+
+    return [convert(value) if place in images else value for place, value in enumerate(make())]
 
 
 # Valid arguments of each operator. Tensors are N x H x W x C.
@@ -89,6 +93,7 @@ CALLS = {
     "channels_last": lambda: [paddle.rand([2, 4, 6, 5])],
     "activate": lambda: [paddle.rand([2, 6, 5, 4]), 1],
     "add_activate": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), 1],
+    "add_scaled": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), paddle.rand([2])],
     "affine": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([1]), paddle.rand([1])],
     "scale_channels": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 4])],
     "squeeze_excite": lambda: [
@@ -122,6 +127,7 @@ if "avx512_bf16" in instruction_sets().split():
         "norm_add": (0, 1),
         "conv_norm_add": (0, 2),
         "add_activate": (0, 1),
+        "add_scaled": (0, 1),
         "channels_last": (),
     }
     CALLS |= {f"bfloat16_{name}": partial(in_bfloat16, CALLS[name], images) for name, images in IMAGES.items()}
@@ -163,8 +169,9 @@ def call(name: str, arguments: list) -> list[paddle.Tensor]:
 
 def test_every_operator_has_a_call():
     sources = [path.read_text() for path in compilation.source_files() if path.parent.name == compilation.OPS]
-    names = set(re.findall(r"PD_BUILD_OP\(ppzoo_(\w+)\)", "".join(sources)))
-    assert names == CALLS.keys() | {name for name in names if name.startswith("bfloat16_")}
+    names = set(re.findall(r"PD_BUILD_OP\((?:ppzoo_|prefix##)(\w+)\)", "".join(sources)))
+    in_bfloat16 = {name for name in CALLS.keys() | names if name.startswith("bfloat16_")}
+    assert names | in_bfloat16 == CALLS.keys() | in_bfloat16
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -32,6 +32,7 @@
 #include "kernels/bfloat16_depthwise.h"
 #include "kernels/bfloat16_inverted_residual.h"
 #include "kernels/bfloat16_pooling.h"
+#include "kernels/concat.h"
 #include "kernels/conv_norm_sequence.h"
 #include "kernels/conv_shape.h"
 #include "kernels/convolution.h"
@@ -46,6 +47,7 @@
 #include "kernels/repvgg.h"
 #include "kernels/simd.h"
 #include "kernels/squeeze_excite.h"
+#include "kernels/sums.h"
 #include "kernels/winograd.h"
 
 namespace {
@@ -1276,9 +1278,9 @@ Case elementwise_case(Random& random) {
     squares[image * channels + c] += product * product;
     swapped[(image * channels + c) * pixels + pixel] = x[i];
   }
-  add_activate(x, term, activation, size, y);
+  add_activate<float>(x, term, activation, size, y);
   result.compare("activation", y, activations);
-  add_activate_gradient(x, term, dy, activation, size, dx);
+  add_activate_gradient<float>(x, term, dy, activation, size, dx, nullptr);
   result.compare("slope", dx, slopes);
   scale_channels(x, gate, images, pixels, channels, y);
   result.compare("gated", y, gated);
@@ -1303,7 +1305,7 @@ Case elementwise_case(Random& random) {
   }
   for (int64_t i = 0; i < count; ++i) from.push_back(parts[i]), to.push_back(copies[i]);
   Floats joined(images * pixels * all);
-  concat_channels(from, widths, images * pixels, shuffled, joined);
+  concat_channels<float>(from, widths, images * pixels, shuffled, joined);
   for (int64_t pixel = 0; pixel < images * pixels; ++pixel) {
     int64_t start = 0;
     for (int64_t i = 0; i < count; start += widths[i++])
@@ -1312,7 +1314,7 @@ Case elementwise_case(Random& random) {
         if (joined[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a concatenated value differs");
       }
   }
-  split_channels(joined, widths, images * pixels, shuffled, to);
+  split_channels<float>(joined, widths, images * pixels, shuffled, to);
   for (int64_t i = 0; i < count; ++i) result.compare("part", copies[i], parts[i].doubles());
   return result;
 }
@@ -1371,6 +1373,7 @@ class Halves {
     std::fill_n(data_, count, Bfloat16{0x7fc0});  // NaN
   }
   explicit Halves(const Floats& values) : Halves(values.size()) { round_values(values.data(), count_, data_); }
+  Halves(Halves&& other) noexcept : count_(other.count_), data_(other.data_) { other.data_ = nullptr; }
   Halves(const Halves&) = delete;
   ~Halves() { std::free(data_); }
   Bfloat16* data() { return data_; }
@@ -1613,18 +1616,80 @@ Case bfloat16_pool_case(Random& random) {
 Case bfloat16_sum_case(Random& random) {
   const Activation activation = random.activation();
   const int64_t size = random.integer(1, 300);
-  Case result{words({{"size", size}, {"activation", static_cast<int64_t>(activation)}})};
+  const bool summed = random.chance(0.5);
+  Case result{words({{"size", size}, {"summed", summed}, {"activation", static_cast<int64_t>(activation)}})};
   result.tolerance = kHalfTolerance;
   const Halves x(random.normal(size)), z(random.normal(size)), dy(random.normal(size));
   Floats y(size), dx(size);
   Halves found(size), first(size), second(size);
-  add_activate(x.floats(), z.floats(), activation, size, y);
-  add_activate_gradient(x.floats(), z.floats(), dy.floats(), activation, size, dx);
-  add_activate(x.data(), z.data(), activation, size, found.data());
-  add_activate_gradient(x.data(), z.data(), dy.data(), activation, size, first.data(), second.data());
+  const Floats term = z.floats();
+  add_activate<float>(x.floats(), summed ? term.data() : nullptr, activation, size, y);
+  add_activate_gradient<float>(x.floats(), summed ? term.data() : nullptr, dy.floats(), activation, size, dx, nullptr);
+  add_activate(x.data(), summed ? z.data() : nullptr, activation, size, found.data());
+  add_activate_gradient(x.data(), summed ? z.data() : nullptr, dy.data(), activation, size, first.data(),
+                        summed ? second.data() : nullptr);
   result.compare("y", found.floats(), y.doubles());
   result.compare("dx", first.floats(), dx.doubles());
-  result.compare("dz", second.floats(), dx.doubles());
+  if (summed) result.compare("dz", second.floats(), dx.doubles());
+  return result;
+}
+
+Case scaled_sum_case(Random& random) {
+  const int64_t images = random.integer(1, 5), pixels = random.integer(1, random.chance(0.1) ? 5000 : 200);
+  const int64_t size = images * pixels;
+  Case result{words({{"images", images}, {"size", pixels}})};
+  const Halves x(random.normal(size)), z(random.normal(size));
+  const Floats factors = random.normal(images), exact_x = x.floats(), exact_z = z.floats();
+  Doubles sums(size), products(size);
+  for (int64_t i = 0; i < size; ++i) {
+    products[i] = static_cast<double>(factors[i / pixels]) * exact_z[i];
+    sums[i] = exact_x[i] + products[i];
+  }
+  Floats sum(size), product(size);
+  add_scaled<float>(exact_x, exact_z, factors, images, pixels, sum);
+  scale_images<float>(exact_z, factors, images, pixels, product);
+  result.compare("sum", sum, sums);
+  result.compare("product", product, products);
+  Halves rounded_sum(size), rounded_product(size);
+  add_scaled(x.data(), z.data(), factors, images, pixels, rounded_sum.data());
+  scale_images(z.data(), factors, images, pixels, rounded_product.data());
+  result.tolerance = kHalfTolerance;
+  result.compare("sum in bfloat16", rounded_sum.floats(), sums);
+  result.compare("product in bfloat16", rounded_product.floats(), products);
+  return result;
+}
+
+Case bfloat16_concat_case(Random& random) {
+  const int64_t pixels = random.integer(1, 100), count = random.integer(1, 4), common = random.integer(1, 70);
+  const bool shuffled = random.chance(0.5);
+  Case result{words({{"pixels", pixels}, {"parts", count}, {"common", common}, {"shuffled", shuffled}})};
+  std::vector<Halves> parts, copies;
+  std::vector<int64_t> widths;
+  std::vector<const Bfloat16*> from;
+  std::vector<Bfloat16*> to;
+  int64_t all = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    widths.push_back(shuffled ? common : random.integer(1, 70));
+    all += widths[i];
+    parts.emplace_back(random.normal(pixels * widths[i])), copies.emplace_back(pixels * widths[i]);
+  }
+  for (int64_t i = 0; i < count; ++i) from.push_back(parts[i].data()), to.push_back(copies[i].data());
+  Halves joined(pixels * all);
+  concat_channels(from, widths, pixels, shuffled, joined.data());
+  const Floats found = joined.floats();
+  for (int64_t i = 0, start = 0; i < count; start += widths[i++]) {
+    const Floats part = parts[i].floats();
+    for (int64_t k = 0; k < part.size(); ++k) {
+      const int64_t pixel = k / widths[i], c = k % widths[i];
+      const int64_t place = shuffled ? c * count + i : start + c;
+      if (found[pixel * all + place] != part[k]) result.fail("a concatenated value differs");
+    }
+  }
+  split_channels<Bfloat16>(joined.data(), widths, pixels, shuffled, to);
+  for (int64_t i = 0; i < count; ++i) {
+    const Floats part = parts[i].floats();
+    result.compare("part", copies[i].floats(), part.doubles());
+  }
   return result;
 }
 
@@ -1672,6 +1737,8 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"bfloat16_norm", bfloat16_norm_case},
     {"bfloat16_pool", bfloat16_pool_case},
     {"bfloat16_sum", bfloat16_sum_case},
+    {"scaled_sum", scaled_sum_case},
+    {"bfloat16_concat", bfloat16_concat_case},
     {"bfloat16_squeeze_excite", bfloat16_squeeze_excite_case},
     {"bfloat16_depthwise", bfloat16_depthwise_case},
 #ifdef __AVX512BF16__  // these convolve through oneDNN, which computes bfloat16 only on a processor with AVX-512

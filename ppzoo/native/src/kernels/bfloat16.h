@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/activation.h"
-
 namespace ppzoo {
 
 struct Bfloat16 {
@@ -20,10 +18,5 @@ using Exactly = std::common_type_t<T>;
 void round_values(const float* x, int64_t count, Bfloat16* y);
 // y = x, which is exact.
 void widen_values(const Bfloat16* x, int64_t count, float* y);
-// y = activation(x + z), rounded once.
-void add_activate(const Bfloat16* x, const Bfloat16* z, Activation activation, int64_t count, Bfloat16* y);
-// dx = dz = dy activation'(x + z).
-void add_activate_gradient(const Bfloat16* x, const Bfloat16* z, const Bfloat16* dy, Activation activation,
-                           int64_t count, Bfloat16* dx, Bfloat16* dz);
 
 }  // namespace ppzoo

@@ -22,6 +22,7 @@
 #include "kernels/expansion.h"
 #include "kernels/integer_math.h"
 #include "kernels/parallel.h"
+#include "kernels/sums.h"
 #include "kernels/threads.h"
 #include "kernels/workspace.h"
 

@@ -1,4 +1,4 @@
-// Elementwise operations, sums, layout changes and concatenation of channels-last tensors.
+// Elementwise operations, sums and layout changes of channels-last tensors.
 //
 // Each function is a loop over elements, or over pixels and then channels (which are contiguous and vectorized by the
 // compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements. Column sums
@@ -6,23 +6,11 @@
 #include "kernels/elementwise.h"
 
 #include <algorithm>
+#include <vector>
 
-#include "kernels/activation_simd.h"
 #include "kernels/parallel.h"
-#include "kernels/simd.h"
 
 namespace ppzoo {
-namespace {
-
-// Copies the channels of one pixel. They are often so few that a call of memcpy would take longer.
-void copy_channels(const float* from, int64_t count, float* to) {
-  int64_t c = 0;
-  for (; c + kLanes <= count; c += kLanes) store(load(from + c), to + c);
-  if (c < count) store_partial(count - c, load_partial(count - c, from + c), to + c);
-}
-
-}  // namespace
-
 void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, float* y) {
   constexpr int64_t kTile = 32;
   const int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
@@ -36,37 +24,6 @@ void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, fl
         for (int64_t r = row; r < last_row; ++r) y[image + c * rows + r] = x[image + r * columns + c];
       }
     }
-  });
-}
-
-void add_activate(const float* x, const float* z, Activation activation, int64_t count, float* y) {
-  dispatch_activation(activation, [&](auto tag) {
-    constexpr Activation kActivation = decltype(tag)::value;
-    parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
-      if (z != nullptr) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) y[i] = activate<kActivation>(x[i] + z[i]);
-      } else {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) y[i] = activate<kActivation>(x[i]);
-      }
-    });
-  });
-}
-
-void add_activate_gradient(const float* x, const float* z, const float* dy, Activation activation, int64_t count,
-                           float* dx) {
-  dispatch_activation(activation, [&](auto tag) {
-    constexpr Activation kActivation = decltype(tag)::value;
-    parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
-      if (z != nullptr) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] = activation_gradient<kActivation>(x[i] + z[i], dy[i]);
-      } else {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] = activation_gradient<kActivation>(x[i], dy[i]);
-      }
-    });
   });
 }
 
@@ -129,48 +86,6 @@ void scale_channels_gradient(const float* x, const float* gate, const float* dy,
         for (int64_t c = 0; c < channels; ++c) sum[c] += block[c];
       }
       for (int64_t c = 0; c < channels; ++c) dgate[image * channels + c] = static_cast<float>(sum[c]);
-    }
-  });
-}
-
-void concat_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
-                     bool shuffled, float* joined) {
-  int64_t channels = 0;
-  for (int64_t width : widths) channels += width;
-  const int64_t count = static_cast<int64_t>(parts.size());
-  parallel_for(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      float* to = joined + pixel * channels;
-      for (int64_t part = 0; part < count; ++part) {
-        const float* from = parts[part] + pixel * widths[part];
-        if (shuffled) {
-          for (int64_t c = 0; c < widths[part]; ++c) to[c * count + part] = from[c];
-        } else {
-          copy_channels(from, widths[part], to);
-          to += widths[part];
-        }
-      }
-    }
-  });
-}
-
-void split_channels(const float* joined, const std::vector<int64_t>& widths, int64_t pixels, bool shuffled,
-                    const std::vector<float*>& parts) {
-  int64_t channels = 0;
-  for (int64_t width : widths) channels += width;
-  const int64_t count = static_cast<int64_t>(parts.size());
-  parallel_for(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
-    for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const float* from = joined + pixel * channels;
-      for (int64_t part = 0; part < count; ++part) {
-        float* to = parts[part] + pixel * widths[part];
-        if (shuffled) {
-          for (int64_t c = 0; c < widths[part]; ++c) to[c] = from[c * count + part];
-        } else {
-          copy_channels(from, widths[part], to);
-          from += widths[part];
-        }
-      }
     }
   });
 }

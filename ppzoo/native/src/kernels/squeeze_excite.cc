@@ -17,6 +17,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/parallel.h"
 #include "kernels/pointwise_blocks.h"
+#include "kernels/sums.h"
 #include "kernels/wide_rows.h"
 
 namespace ppzoo {
@@ -168,7 +169,7 @@ std::vector<float> gate_gradients(const SqueezeExcite& block, const SqueezeExcit
   add_activate(from.hidden, nullptr, block.activation, hidden_size, active.data());
   second.parameter_gradients(active.data(), dgates.data(), images, gradients.excite, gradients.excite_bias);
   second.input_gradient(dgates.data(), images, dhidden.data());
-  add_activate_gradient(from.hidden, nullptr, dhidden.data(), block.activation, hidden_size, dhidden.data());
+  add_activate_gradient(from.hidden, nullptr, dhidden.data(), block.activation, hidden_size, dhidden.data(), nullptr);
   first.parameter_gradients(from.means, dhidden.data(), images, gradients.squeeze, gradients.squeeze_bias);
   first.input_gradient(dhidden.data(), images, dmeans.data());
   for (float& gradient : dmeans) gradient /= static_cast<float>(block.pixels);

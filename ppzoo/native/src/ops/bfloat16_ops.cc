@@ -1,4 +1,4 @@
-// Operators on bfloat16 images: sums, convolution, batch norm, their fusions, pooling, and the linear layer. See
+// Operators on bfloat16 images: convolution, batch norm, their fusions, pooling, and the linear layer. See
 // common.h.
 //
 // Inputs, outputs and gradients of the images are bfloat16. Weights, parameters and statistics of norms, their
@@ -13,6 +13,7 @@
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/linear.h"
+#include "kernels/sums.h"
 #include "kernels/workspace.h"
 #include "ops/bfloat16_tensors.h"
 #include "ops/common.h"
@@ -67,27 +68,6 @@ std::vector<Tensor> use_twice_gradient(const Tensor& first, const Tensor& second
   Tensor dx = empty_like(first);
   ppzoo::add_activate(data(first), data(second), Activation::kNone, first.numel(), data(dx));
   return {dx};
-}
-
-// ---- sums
-
-std::vector<Tensor> add_activate(const Tensor& x, const Tensor& z, int activation) {
-  require_readable(x, "first summand", kBfloat16);
-  require_shape_of(z, "second summand", x, kBfloat16);
-  const auto kind = activation_of(activation);
-  Tensor y = empty_like(x);
-  ppzoo::add_activate(data(x), data(z), kind, x.numel(), data(y));
-  return {y};
-}
-
-std::vector<Tensor> add_activate_gradient(const Tensor& x, const Tensor& z, const Tensor& dy, int activation) {
-  require_readable(x, "first summand", kBfloat16);
-  require_shape_of(z, "second summand", x, kBfloat16);
-  require_shape_of(dy, "output gradient", x, kBfloat16);
-  const auto kind = activation_of(activation);
-  Tensor dx = empty_like(x), dz = empty_like(x);
-  ppzoo::add_activate_gradient(data(x), data(z), data(dy), kind, x.numel(), data(dx), data(dz));
-  return {dx, dz};
 }
 
 // ---- convolution
@@ -356,18 +336,6 @@ PD_BUILD_GRAD_OP(ppzoo_bfloat16_use_twice)
     .Outputs({paddle::Grad("X")})
     .SetKernelFn(PPZOO_KERNEL(use_twice_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_bfloat16_use_twice, paddle::Grad(paddle::Grad("X")));
-
-PD_BUILD_OP(ppzoo_bfloat16_add_activate)
-    .Inputs({"X", "Z"})
-    .Outputs({"Y"})
-    .Attrs({"activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(add_activate));
-PD_BUILD_GRAD_OP(ppzoo_bfloat16_add_activate)
-    .Inputs({"X", "Z", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("Z")})
-    .Attrs({"activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(add_activate_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_bfloat16_add_activate, "X");
 
 PD_BUILD_OP(ppzoo_bfloat16_conv)
     .Inputs({"X", "W"})

@@ -120,9 +120,11 @@ inline std::mutex& operator_mutex() {
 // does not return an earlier view of a tensor: a backward pass discards the graph of the views that it goes through.
 extern "C" std::atomic<int> ppzoo_gradient_count;
 
-// Whether `name` is that of a gradient function. The names of these functions, and no others, end in "_gradient".
+// Whether `name` is that of a gradient function. The names of these functions, and no others, end in "_gradient"; those
+// of templates are followed by "<".
 constexpr bool names_gradient(std::string_view name) {
   constexpr std::string_view kEnd = "_gradient";
+  name = name.substr(0, name.find('<'));
   return name.size() > kEnd.size() && name.substr(name.size() - kEnd.size()) == kEnd;
 }
 

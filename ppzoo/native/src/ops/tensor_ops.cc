@@ -1,4 +1,4 @@
-// Operators: pooling, elementwise operations, concatenation, and updates of all parameters. See common.h.
+// Operators: pooling, elementwise operations, and updates of all parameters. See common.h.
 #include <algorithm>
 #include <limits>
 
@@ -12,7 +12,6 @@
 namespace {
 
 using namespace ppzoo::ops;
-using ppzoo::Activation;
 
 // ---- pooling
 
@@ -69,43 +68,6 @@ std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
   return {dx};
 }
 
-std::vector<Tensor> activate(const Tensor& x, int activation) {
-  require_readable(x, "input");
-  const auto kind = activation_of(activation);
-  Tensor y = empty_like(x);
-  ppzoo::add_activate(x.data<float>(), nullptr, kind, x.numel(), y.data<float>());
-  return {y};
-}
-
-std::vector<Tensor> activate_gradient(const Tensor& x, const Tensor& dy, int activation) {
-  require_readable(x, "input");
-  require_shape_of(dy, "output gradient", x);
-  const auto kind = activation_of(activation);
-  Tensor dx = empty_like(x);
-  ppzoo::add_activate_gradient(x.data<float>(), nullptr, dy.data<float>(), kind, x.numel(), dx.data<float>());
-  return {dx};
-}
-
-std::vector<Tensor> add_activate(const Tensor& x, const Tensor& z, int activation) {
-  require_readable(x, "first summand");
-  require_shape_of(z, "second summand", x);
-  const auto kind = activation_of(activation);
-  Tensor y = empty_like(x);
-  ppzoo::add_activate(x.data<float>(), z.data<float>(), kind, x.numel(), y.data<float>());
-  return {y};
-}
-
-std::vector<Tensor> add_activate_gradient(const Tensor& x, const Tensor& z, const Tensor& dy, int activation) {
-  require_readable(x, "first summand");
-  require_shape_of(z, "second summand", x);
-  require_shape_of(dy, "output gradient", x);
-  const auto kind = activation_of(activation);
-  Tensor dx = empty_like(x), dz = empty_like(x);
-  ppzoo::add_activate_gradient(x.data<float>(), z.data<float>(), dy.data<float>(), kind, x.numel(), dx.data<float>());
-  ppzoo::add_activate(dx.data<float>(), nullptr, Activation::kNone, x.numel(), dz.data<float>());
-  return {dx, dz};
-}
-
 std::vector<Tensor> affine(const Tensor& x, const Tensor& multiplier, const Tensor& addend) {
   require_readable(x, "input");
   require_shape(multiplier, "multiplier", {1});
@@ -145,78 +107,6 @@ std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate,
   ppzoo::scale_channels_gradient(x.data<float>(), gate.data<float>(), dy.data<float>(), x.shape()[0],
                                  pixels_of(x) / x.shape()[0], channels_of(x), dx.data<float>(), dgate.data<float>());
   return {dx, dgate};
-}
-
-// Returns the number of channels of each part. Checks that the parts agree in all other axes, and with `shuffled` also
-// in the number of channels.
-std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) {
-  require(!parts.empty(), [] { return "concatenation: expected at least one tensor, got none"; });
-  std::vector<int64_t> widths;
-  for (const Tensor& part : parts) {
-    require_axes(part, "part", 4);
-    const auto &first = parts[0].dims(), &own = part.dims();
-    require(own[0] == first[0] && own[1] == first[1] && own[2] == first[2] && (!shuffled || own[3] == first[3]), [&] {
-      return "concatenation: expected parts that agree in all axes" +
-             std::string(shuffled ? "" : " except the channels") + ", got " + format(parts[0].shape()) + " and " +
-             format(part.shape());
-    });
-    widths.push_back(own[3]);
-  }
-  return widths;
-}
-
-Shape concat_shape(const std::vector<Tensor>& parts, const std::vector<int64_t>& widths) {
-  Shape shape = parts[0].shape();
-  shape.back() = 0;
-  for (const int64_t width : widths) shape.back() += width;
-  return shape;
-}
-
-std::vector<Tensor> concat(const std::vector<Tensor>& parts, bool shuffled) {
-  const std::vector<int64_t> widths = widths_of(parts, shuffled);
-  const Shape shape = concat_shape(parts, widths);
-  std::vector<const float*> data;
-  for (const Tensor& part : parts) data.push_back(part.data<float>());
-  Tensor joined = empty_like(parts[0], shape);
-  ppzoo::concat_channels(data, widths, pixels_of(joined), shuffled, joined.data<float>());
-  return {joined};
-}
-
-std::vector<Tensor> split(const Tensor& joined, const std::vector<int64_t>& widths, bool shuffled) {
-  std::vector<Tensor> parts;
-  std::vector<float*> data;
-  Shape shape = joined.shape();
-  for (int64_t width : widths) {
-    shape.back() = width;
-    parts.push_back(empty_like(joined, shape));
-    data.push_back(parts.back().data<float>());
-  }
-  ppzoo::split_channels(joined.data<float>(), widths, pixels_of(joined), shuffled, data);
-  return parts;
-}
-
-std::vector<Tensor> concat_gradient(const std::vector<Tensor>& parts, const Tensor& djoined, bool shuffled) {
-  const std::vector<int64_t> widths = widths_of(parts, shuffled);
-  const Shape shape = concat_shape(parts, widths);
-  require_shape(djoined, "output gradient", {shape[0], shape[1], shape[2], shape[3]});
-  return split(djoined, widths, shuffled);
-}
-
-std::vector<Tensor> split_halves(const Tensor& joined) {
-  require_axes(joined, "input", 4);
-  const int64_t half = channels_of(joined) / 2;
-  require(2 * half == channels_of(joined),
-          [&] { return "split: expected an even number of channels, got " + std::to_string(channels_of(joined)); });
-  return split(joined, {half, half}, false);
-}
-
-// The gradient of a half that was not used is not initialized.
-std::vector<Tensor> split_halves_gradient(const Tensor& first, const Tensor& second) {
-  require(first.initialized() || second.initialized(),
-          [] { return "split: expected a gradient of at least one half"; });
-  const Tensor left = first.initialized() ? first : paddle::experimental::zeros_like(second);
-  const Tensor right = second.initialized() ? second : paddle::experimental::zeros_like(first);
-  return concat({left, right}, false);
 }
 
 // ---- updates of all parameters
@@ -326,26 +216,6 @@ PD_BUILD_GRAD_OP(ppzoo_channels_last)
     .SetKernelFn(PPZOO_KERNEL(to_channels_last_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_channels_last, paddle::Grad(paddle::Grad("X")));
 
-PD_BUILD_OP(ppzoo_activate).Inputs({"X"}).Outputs({"Y"}).Attrs({"activation: int"}).SetKernelFn(PPZOO_KERNEL(activate));
-PD_BUILD_GRAD_OP(ppzoo_activate)
-    .Inputs({"X", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X")})
-    .Attrs({"activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(activate_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_activate, "X");
-
-PD_BUILD_OP(ppzoo_add_activate)
-    .Inputs({"X", "Z"})
-    .Outputs({"Y"})
-    .Attrs({"activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(add_activate));
-PD_BUILD_GRAD_OP(ppzoo_add_activate)
-    .Inputs({"X", "Z", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("Z")})
-    .Attrs({"activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(add_activate_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_add_activate, "X");
-
 PD_BUILD_OP(ppzoo_affine).Inputs({"X", "Multiplier", "Addend"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(affine));
 PD_BUILD_GRAD_OP(ppzoo_affine)
     .Inputs({"X", "Multiplier", paddle::Grad("Y")})
@@ -359,25 +229,6 @@ PD_BUILD_GRAD_OP(ppzoo_scale_channels)
     .Outputs({paddle::Grad("X"), paddle::Grad("Gate")})
     .SetKernelFn(PPZOO_KERNEL(scale_channels_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_scale_channels, "X");
-
-PD_BUILD_OP(ppzoo_concat)
-    .Inputs({paddle::Vec("X")})
-    .Outputs({"Y"})
-    .Attrs({"shuffled: bool"})
-    .SetKernelFn(PPZOO_KERNEL(concat));
-PD_BUILD_GRAD_OP(ppzoo_concat)
-    .Inputs({paddle::Vec("X"), paddle::Grad("Y")})
-    .Outputs({paddle::Grad(paddle::Vec("X"))})
-    .Attrs({"shuffled: bool"})
-    .SetKernelFn(PPZOO_KERNEL(concat_gradient));
-PPZOO_NO_SECOND_DERIVATIVE_OF_LIST(ppzoo_concat, "X");
-
-PD_BUILD_OP(ppzoo_split_halves).Inputs({"X"}).Outputs({"A", "B"}).SetKernelFn(PPZOO_KERNEL(split_halves));
-PD_BUILD_GRAD_OP(ppzoo_split_halves)
-    .Inputs({paddle::Grad("A"), paddle::Grad("B")})
-    .Outputs({paddle::Grad("X")})
-    .SetKernelFn(PPZOO_KERNEL(split_halves_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_split_halves, paddle::Grad(paddle::Grad("X")));
 
 PD_BUILD_OP(ppzoo_momentum)
     .Inputs({paddle::Vec("Parameter"), paddle::Vec("Gradient"), paddle::Vec("Velocity")})

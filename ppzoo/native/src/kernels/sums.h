@@ -1,0 +1,26 @@
+// Sums of two tensors, with an activation or with one factor per image. The element type T is float or Bfloat16; sums
+// are computed in float. Results can be in the memory of an argument.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation.h"
+#include "kernels/bfloat16.h"
+
+namespace ppzoo {
+
+// y = activation(x + z). `z` can be null.
+template <class T>
+void add_activate(const T* x, const Exactly<T>* z, Activation activation, int64_t count, T* y);
+// dx = dz = dy activation'(x + z). `z` and `dz` can be null.
+template <class T>
+void add_activate_gradient(const T* x, const Exactly<T>* z, const T* dy, Activation activation, int64_t count, T* dx,
+                           Exactly<T>* dz);
+// y = x + factor z, for images of `size` elements.
+template <class T>
+void add_scaled(const T* x, const T* z, const float* factors, int64_t images, int64_t size, T* y);
+// y = factor x, for images of `size` elements.
+template <class T>
+void scale_images(const T* x, const float* factors, int64_t images, int64_t size, T* y);
+
+}  // namespace ppzoo
