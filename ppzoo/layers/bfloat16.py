@@ -61,8 +61,12 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
 
 
 def _is_fast(layer: nn.Conv2D) -> bool:
-    """Return whether the convolution is dense, or depthwise with enough channels: others are computed in float32."""
-    return layer._groups == 1 or (_is_depthwise(layer) and layer._groups >= MIN_DEPTHWISE_CHANNELS)
+    """Return whether the convolution is dense, or depthwise with enough channels and without bias.
+
+    Others are computed in float32, on converted copies of the images.
+    """
+    has_kernel = _is_depthwise(layer) and layer._groups >= MIN_DEPTHWISE_CHANNELS and layer.bias is None
+    return layer._groups == 1 or has_kernel
 
 
 def _is_depthwise(layer: nn.Conv2D) -> bool:

@@ -407,6 +407,15 @@ def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
     return operators.use_twice(x)
 
 
+def conv_relu(conv: nn.Layer, x: Tensor) -> Tensor:
+    """Return ReLU(conv(x)), computed by one operator where that is possible."""
+    if native.supports(x) and is_plain(conv, Conv2D) and conv.bias is not None:
+        geometry = conv.geometry(x)
+        if geometry is not None:
+            return operators.convolve(x, conv.weight, conv.bias, geometry, "relu")
+    return relu(conv(x))
+
+
 def relu(x: Tensor) -> Tensor:
     return operators.activate(x, "relu") if native.supports(x) else F.relu(x)
 

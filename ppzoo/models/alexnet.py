@@ -20,6 +20,7 @@ from ppzoo.layers import (
     Linear,
     MaxPool2D,
     bias_attr,
+    conv_relu,
     convolution,
     downscaled_dropout,
     fan_in_uniform,
@@ -115,8 +116,8 @@ class AlexNetDY(Classifier):
 
     def forward_features(self, x):
         x = self._conv2(self._conv1(x))
-        x = relu(self._conv3(x))
-        x = relu(self._conv4(x))
+        x = conv_relu(self._conv3, x)
+        x = conv_relu(self._conv4, x)
         return self._conv5(x)
 
     def forward_head(self, features):

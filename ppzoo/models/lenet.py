@@ -12,7 +12,7 @@ units).
 from __future__ import annotations
 
 from ppzoo.errors import ConfigError
-from ppzoo.layers import Classifier, Linear, MaxPool2D, convolution, relu
+from ppzoo.layers import Classifier, Linear, MaxPool2D, conv_relu, convolution, relu
 from ppzoo.models.catalog import register_variant
 
 # Layer: output channels, and side of the output for images of 32 x 32 and of 28 x 28 pixels.
@@ -55,8 +55,8 @@ class LeNet(Classifier):
         self.fc3 = Linear(84, class_num)
 
     def forward_features(self, x):
-        x = self.pool1(relu(self.conv1(x)))
-        return self.pool2(relu(self.conv2(x)))
+        x = self.pool1(conv_relu(self.conv1, x))
+        return self.pool2(conv_relu(self.conv2, x))
 
     def forward_head(self, features):
         x = relu(self.fc1(features.flatten(1)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, concat, convolution, downscaled_dropout, relu
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, concat, conv_relu, convolution, downscaled_dropout
 from ppzoo.models.catalog import Weights, register_variant
 
 # Fire modules 2 to 9: channels of the 1x1 squeeze, and of each of the 1x1 and 3x3 expansions. Table 1 of the paper.
@@ -43,7 +43,7 @@ class MakeFireConv(nn.Layer):
         self._conv = convolution(in_channels, out_channels, kernel_size, name=name)
 
     def forward(self, x):
-        return relu(self._conv(x))
+        return conv_relu(self._conv, x)
 
 
 class MakeFire(nn.Layer):
@@ -95,7 +95,7 @@ class SqueezeNet(Classifier):
         self._avg_pool = AdaptiveAvgPool2D(1)
 
     def forward_features(self, x):
-        x = self._pool(relu(self._conv(x)))
+        x = self._pool(conv_relu(self._conv, x))
         for number in range(1, len(FIRES) + 1):
             x = self._sub_layers[f"_conv{number}"](x)
             if number in self.pool_after:
@@ -103,7 +103,7 @@ class SqueezeNet(Classifier):
         return x
 
     def forward_head(self, features):
-        return self._avg_pool(relu(self._conv9(self._drop(features)))).flatten(1)
+        return self._avg_pool(conv_relu(self._conv9, self._drop(features))).flatten(1)
 
 
 register_variant(

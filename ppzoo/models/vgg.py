@@ -22,6 +22,7 @@ from ppzoo.layers import (
     Classifier,
     Linear,
     MaxPool2D,
+    conv_relu,
     convolution,
     downscaled_dropout,
     relu,
@@ -56,7 +57,7 @@ class ConvBlock(nn.Layer):
 
     def forward(self, x):
         for unit in self.children():
-            x = relu(unit(x))
+            x = conv_relu(unit, x)
         return x
 
 

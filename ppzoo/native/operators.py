@@ -48,7 +48,7 @@ BFLOAT16_OPERATORS = frozenset(
     {
         *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
         *("max_pool", "average_pool", "linear", "channels_last", "squeeze_excite", "add_activate"),
-        *("activate", "add_scaled", "concat", "split_halves"),
+        *("conv_bias", "activate", "add_scaled", "concat", "split_halves"),
     }
 )
 # Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
@@ -159,19 +159,24 @@ def to_nchw(x: Tensor) -> Tensor:
     return transpose(x, [0, 3, 1, 2])
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]) -> Tensor:
-    """Return the convolution of N x C x H x W.
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int], activation: str | None = None
+) -> Tensor:
+    """Return activation(convolution(x)) of N x C x H x W.
 
     Args:
         weight: O x C/groups x KH x KW.
         bias: O, or None.
         geometry: strides, paddings (top, bottom, left, right), dilations, groups: nine numbers.
+        activation: one of `INVERTIBLE_ACTIVATIONS`; None if `bias` is None.
     """
     need_dx = not x.stop_gradient
     if bias is None:
         operator, to_images = _in_precision_after_pooling("conv", x)
         return to_nchw(run_custom_op(operator, to_images(x), weight, geometry, need_dx)[0])
-    return to_nchw(run_custom_op("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
+    operator, to_images = _in_precision_after_pooling("conv_bias", x)
+    code = ACTIVATION_CODES[activation]
+    return to_nchw(run_custom_op(operator, to_images(x), weight, bias, geometry, need_dx, code)[0])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

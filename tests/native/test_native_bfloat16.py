@@ -113,6 +113,40 @@ def test_convolution(case):
     )
 
 
+@pytest.mark.parametrize("activation", sorted(operators.INVERTIBLE_ACTIVATIONS, key=str))
+@pytest.mark.parametrize("case", [(2, 3, 64, 33, 3, 2), (2, 16, 32, 14, 1, 1), (300, 24, 40, 9, 3, 1)], ids=str)
+def test_convolution_with_bias_and_activation(case, activation):
+    """The largest case is computed for some images at a time."""
+    images, channels, out_channels, size, kernel, stride = case
+    paddle.seed(3)
+    options = {"stride": stride, "padding": kernel // 2}
+    layer = native_layers.Conv2D(channels, out_channels, kernel, **options)
+    weight = half(out_channels, channels, kernel, kernel).astype("float32").detach()  # exact in bfloat16
+    weight.stop_gradient = False
+    x, bias = half(images, channels, size, size), single(out_channels)
+    with operators.autocast_bfloat16():
+        y = operators.convolve(x, weight, bias, layer.geometry(x), activation)
+        weights = paddle.randn(y.shape).astype("bfloat16")
+        gradients = paddle.grad([y], [x, weight, bias], [weights])
+    doubles = [paddle.to_tensor(as_double(value.detach()), stop_gradient=False) for value in (x, weight, bias)]
+    expected = ACTIVATIONS[activation](F.conv2d(*doubles, **options))
+    check(y, expected)
+    # The derivative of the activation follows from the rounded output.
+    is_active = paddle.to_tensor(
+        as_double(derivative_from(y.astype("float32"), activation) * weights.astype("float32"))
+    )
+    exact = paddle.grad([F.conv2d(*doubles, **options)], doubles, [is_active])
+    for one, other in zip(gradients, exact, strict=True):
+        check(one, other)
+
+
+def derivative_from(y: Tensor, activation: str | None) -> Tensor:
+    """Return the derivative of an activation from its output `y`."""
+    if activation is None:
+        return paddle.ones_like(y)
+    return ((y > 0) & (y < (6 if activation == "relu6" else float("inf")))).astype(y.dtype)
+
+
 def rounded_to_nearest(values: np.ndarray) -> np.ndarray:
     """Return finite float32 values rounded to bfloat16; the conversion of PaddlePaddle 2.6 truncates."""
     words = values.view(np.uint32).astype(np.uint64)

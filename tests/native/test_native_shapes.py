@@ -47,7 +47,7 @@ def in_bfloat16(make: Callable[[], list], images: tuple[int, ...]) -> list:
 # Valid arguments of each operator. Tensors are N x H x W x C.
 CALLS = {
     "conv": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), GEOMETRY, True],
-    "conv_bias": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), paddle.rand([8]), GEOMETRY, True],
+    "conv_bias": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), paddle.rand([8]), GEOMETRY, True, 1],
     "linear": lambda: [paddle.rand([5, 4]), paddle.rand([4, 3]), paddle.rand([3]), True],
     "norm": lambda: [paddle.rand([2, 6, 5, 4]), *norm(4), 0.9, 1e-5, 1],
     "norm_add": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 0.9, 1e-5, 1],
@@ -110,7 +110,7 @@ CALLS = {
     "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
 # Operators whose weights can have another size of the filter.
-ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "conv_norm_sequence", "bfloat16_conv"}
+ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "conv_norm_sequence", "bfloat16_conv", "bfloat16_conv_bias"}
 # Operators with one tensor, which can have any shape.
 ANY_SHAPE = {
     "activate",

@@ -1393,18 +1393,20 @@ constexpr double kHalfTolerance = 1.0 / 128;
 
 Case bfloat16_convolve_case(Random& random) {
   const ConvShape s = random_convolution(random, Path::kAny);
-  const bool adding = random.chance(0.3);
-  Case result{words(s) + words({{"add", adding}})};
+  const bool adding = random.chance(0.3), biased = random.chance(0.3);
+  Case result{words(s) + words({{"add", adding}, {"bias", biased}})};
   result.tolerance = kHalfTolerance;
   const Halves x(random.normal(s.input_size())), dy(random.normal(s.output_size()));
+  const Floats offsets = random.normal(s.out_channels);
+  const float* bias = biased ? offsets.data() : nullptr;
   const Floats w = Halves(random.normal(s.weight_size())).floats();
   Floats y(s.output_size()), dx(s.input_size()), dw = random.normal(s.weight_size()), expected_dw(s.weight_size());
   std::copy_n(dw.data(), dw.size(), expected_dw.data());
-  convolve(s, x.floats(), w, nullptr, y);
+  convolve(s, x.floats(), w, bias, y);
   convolve_input_gradient(s, w, dy.floats(), dx);
   convolve_weight_gradient(s, x.floats(), dy.floats(), adding, expected_dw, nullptr);
   Halves found_y(s.output_size()), found_dx(s.input_size());
-  bfloat16_convolve(s, x.data(), w, found_y.data());
+  bfloat16_convolve(s, x.data(), w, bias, found_y.data());
   bfloat16_input_gradient(s, w, dy.data(), found_dx.data());
   bfloat16_weight_gradient(s, x.data(), dy.data(), adding, dw);
   result.compare("y", found_y.floats(), y.doubles());

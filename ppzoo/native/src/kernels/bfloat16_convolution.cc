@@ -52,17 +52,16 @@ const float* to_float32(WorkspaceSlot slot, const Bfloat16* values, int64_t coun
 
 }  // namespace
 
-void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, Bfloat16* y) {
-  if (shape.empty()) {
-    std::fill_n(y, shape.output_size(), Bfloat16{});
-    return;
+void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, const float* bias,
+                       Bfloat16* y) {
+  if (depthwise(shape) && bias == nullptr && !shape.empty()) return bfloat16_depthwise_convolve(shape, {x}, weights, y);
+  if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, bias, y);
+  if (is_usual(shape) && !shape.empty()) {
+    return run_convolution(shape, Pass::kForward, Precision::kBfloat16, bias != nullptr, {x, weights, y, bias});
   }
-  if (depthwise(shape)) return bfloat16_depthwise_convolve(shape, {x}, weights, y);
-  if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, y);
-  if (is_usual(shape)) return run_convolution(shape, Pass::kForward, Precision::kBfloat16, false, {x, weights, y});
   float* output = workspace(WorkspaceSlot::kFloatOutput, shape.output_size());
-  convolve(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()), rounded_weights(shape, weights),
-           nullptr, output);
+  convolve(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()), rounded_weights(shape, weights), bias,
+           output);
   round_values(output, shape.output_size(), y);
 }
 

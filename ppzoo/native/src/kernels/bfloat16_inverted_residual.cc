@@ -83,7 +83,7 @@ bool saves_expansion(const InvertedResidual& block) { return !recomputes_expansi
 const Bfloat16* expand_part(const Block& b, int64_t image, const ConvShape& part) {
   Bfloat16* to = saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(b.expand)
                                           : halves(WorkspaceSlot::kInputBlocks, part.output_size());
-  bfloat16_convolve(part, b.x + image * input_of_one(b.expand), b.stages[0].weights, to);
+  bfloat16_convolve(part, b.x + image * input_of_one(b.expand), b.stages[0].weights, nullptr, to);
   return to;
 }
 
@@ -133,7 +133,7 @@ Statistics project_statistics(const Block& b, const Normalizer& norm) {
     Bfloat16* normed = halves(WorkspaceSlot::kInputBlocks, part.input_size());
     Bfloat16* to = b.saved[2].raw + image * output_of_one(s);
     norm.apply(filtered, nullptr, part.input_pixels(), normed);
-    bfloat16_convolve(part, normed, b.stages[2].weights, to);
+    bfloat16_convolve(part, normed, b.stages[2].weights, nullptr, to);
     const Bfloat16* projected = to;
     if (!moments) moments.emplace(s.out_channels, projected, s.output_pixels());
     moments->add(projected, part.output_pixels());

@@ -20,6 +20,7 @@
 #include "kernels/integer_math.h"
 #include "kernels/parallel.h"
 #include "kernels/pointwise.h"
+#include "kernels/sums.h"
 #include "kernels/winograd.h"
 #include "kernels/workspace.h"
 

@@ -1,8 +1,8 @@
 // Elementwise operations, sums and layout changes of channels-last tensors.
 //
 // Each function is a loop over elements, or over pixels and then channels (which are contiguous and vectorized by the
-// compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements. Column sums
-// are computed in double, with one sum per thread; those of scale_channels_gradient in float over 64 pixels.
+// compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements.
+// scale_channels_gradient adds up to 64 pixels in float, and their sums in double.
 #include "kernels/elementwise.h"
 
 #include <algorithm>
@@ -32,23 +32,6 @@ void accumulate(const float* part, int64_t count, float* total) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) total[i] += part[i];
   });
-}
-
-void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums) {
-  std::vector<double> totals(max_threads() * columns, 0.0);
-  parallel_for(rows, rows * columns, [&](int thread, int64_t begin, int64_t end) {
-    double* total = totals.data() + thread * columns;
-    for (int64_t row = begin; row < end; ++row) {
-      const float* from = x + row * columns;
-#pragma omp simd
-      for (int64_t c = 0; c < columns; ++c) total[c] += from[c];
-    }
-  });
-  for (int64_t c = 0; c < columns; ++c) {
-    double sum = add ? sums[c] : 0.0;
-    for (size_t index = c; index < totals.size(); index += columns) sum += totals[index];
-    sums[c] = static_cast<float>(sum);
-  }
 }
 
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y) {

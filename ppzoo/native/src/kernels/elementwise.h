@@ -9,8 +9,6 @@ namespace ppzoo {
 void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, float* y);
 // total += part.
 void accumulate(const float* part, int64_t count, float* total);
-// The sums of the columns of x (rows x columns), computed in double. With `add`, they are added to `sums`.
-void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums);
 // y = x gate, with one gate per image and channel (images x channels).
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y);
 void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "kernels/elementwise.h"
+#include "kernels/sums.h"
 #include "kernels/onednn.h"
 #include "kernels/parallel.h"
 

@@ -1,5 +1,5 @@
-// Sums of two tensors, with an activation or with one factor per image. The element type T is float or Bfloat16; sums
-// are computed in float. Results can be in the memory of an argument.
+// Sums of two tensors, with an activation or with one factor per image, and column sums. The element type T is float or
+// Bfloat16; sums are computed in float. Results can be in the memory of an argument.
 #pragma once
 
 #include <cstdint>
@@ -22,5 +22,8 @@ void add_scaled(const T* x, const T* z, const float* factors, int64_t images, in
 // y = factor x, for images of `size` elements.
 template <class T>
 void scale_images(const T* x, const float* factors, int64_t images, int64_t size, T* y);
+// The sums of the columns of x (rows x columns), computed in double. With `add`, they are added to `sums`.
+template <class T>
+void sum_rows(const T* x, int64_t rows, int64_t columns, bool add, float* sums);
 
 }  // namespace ppzoo

@@ -75,7 +75,7 @@ std::vector<Tensor> use_twice_gradient(const Tensor& first, const Tensor& second
 std::vector<Tensor> conv(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry, bool) {
   const ConvShape s = conv_shape(x, weights, geometry, kBfloat16);
   Tensor y = empty_bfloat16(x, output_shape(s));
-  ppzoo::bfloat16_convolve(s, data(x), weights.data<float>(), data(y));
+  ppzoo::bfloat16_convolve(s, data(x), weights.data<float>(), nullptr, data(y));
   return {y};
 }
 
@@ -185,7 +185,7 @@ ppzoo::Statistics convolve_statistics(const ConvShape& s, const Bfloat16* x, con
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     const Bfloat16* to = raw + image * out;
-    ppzoo::bfloat16_convolve(s.with_images(count), x + image * in, weights, raw + image * out);
+    ppzoo::bfloat16_convolve(s.with_images(count), x + image * in, weights, nullptr, raw + image * out);
     if (!moments) moments.emplace(s.out_channels, to, s.output_pixels());
     moments->add(to, count * out / s.out_channels);
   }

@@ -19,24 +19,11 @@ using ppzoo::ConvShape;
 
 // ---- convolution
 
-// `bias` can be null.
-std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const Tensor* bias,
-                                const std::vector<int>& geometry) {
-  const ConvShape s = conv_shape(x, weights, geometry);
-  if (bias != nullptr) require_shape(*bias, "bias", {s.out_channels});
-  Tensor y = empty_like(x, output_shape(s));
-  ppzoo::convolve(s, x.data<float>(), weights.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
-                  y.data<float>());
-  return {y};
-}
-
 std::vector<Tensor> conv(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry, bool) {
-  return convolution(x, weights, nullptr, geometry);
-}
-
-std::vector<Tensor> conv_bias(const Tensor& x, const Tensor& weights, const Tensor& bias,
-                              const std::vector<int>& geometry, bool) {
-  return convolution(x, weights, &bias, geometry);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  Tensor y = empty_like(x, output_shape(s));
+  ppzoo::convolve(s, x.data<float>(), weights.data<float>(), nullptr, y.data<float>());
+  return {y};
 }
 
 std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const Tensor& dy,
@@ -47,18 +34,6 @@ std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const 
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(), nullptr);
   return {dx, dweights};
-}
-
-std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
-                                       const std::vector<int>& geometry, bool need_dx) {
-  const ConvShape s = conv_shape(x, weights, geometry);
-  require_shape(bias, "bias", {s.out_channels});
-  require_output_shape(dy, "output gradient", s);
-  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dbias = empty_like(bias);
-  if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
-  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(),
-                                  dbias.data<float>());
-  return {dx, dweights, dbias};
 }
 
 // ---- linear
@@ -298,18 +273,6 @@ PD_BUILD_GRAD_OP(ppzoo_conv)
     .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
     .SetKernelFn(PPZOO_KERNEL(conv_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv, "X");
-
-PD_BUILD_OP(ppzoo_conv_bias)
-    .Inputs({"X", "W", "B"})
-    .Outputs({"Y"})
-    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
-    .SetKernelFn(PPZOO_KERNEL(conv_bias));
-PD_BUILD_GRAD_OP(ppzoo_conv_bias)
-    .Inputs({"X", "W", "B", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
-    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
-    .SetKernelFn(PPZOO_KERNEL(conv_bias_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_bias, "X");
 
 PD_BUILD_OP(ppzoo_linear)
     .Inputs({"X", "W", "B"})
