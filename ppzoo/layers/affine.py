@@ -42,6 +42,6 @@ def conv_norm_act_affine(
     is_fused = residual is None and native.supports(x) and is_plain(lab, LearnableAffineBlock)
     if is_fused and lab.has_single_numbers:
         stage = fusable(conv, norm, act, x)
-        if stage is not None and stage.activation in operators.HOMOGENEOUS_ACTIVATIONS:
+        if stage is not None and operators.is_conv_norm_affine(stage):
             return operators.conv_batch_norm_affine(x, stage, lab.scale, lab.bias)
     return lab(conv_norm_act(conv, norm, act, x, residual))

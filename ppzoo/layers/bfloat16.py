@@ -23,8 +23,10 @@ from ppzoo.native.operators import (
 
 # Nodes of the graph that compute nothing: transpose and flatten, and "GradNodeAccumulation", which are the parameters.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
-# PaddlePaddle's operators that can follow the global average pooling, whose output is float32 in bfloat16, too.
-_OPERATORS_AFTER_POOLING = {"Dropout", "Hardswish", "Relu"}
+# The native operators whose output is always float32: "average_pool" only for a global pooling.
+_FLOAT32_OPERATORS = ("linear", "average_pool")
+# PaddlePaddle's operators that can follow them.
+_OPERATORS_IN_FLOAT32 = {"Dropout", "Hardswish", "Relu"}
 # Minimum height and width of images with which MobileNetV1, MobileNetV2 and PPLCNet were measured to train faster in
 # bfloat16 than in float32.
 MIN_DEPTHWISE_SIZE = 64
@@ -91,21 +93,24 @@ def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddl
 
 
 def _names_in_graph(outputs: Sequence[paddle.Tensor]) -> set[str]:
-    """Return the names of the operators that computed `outputs`, without those that can follow the average pooling."""
-    tail = list(_walk([output.grad_fn for output in outputs], end="average_pool"))
-    pools = [node for node in tail if _operator_name(node) == "average_pool"]
-    after_pooling = {_operator_name(node) for node in tail} - (_OPERATORS_AFTER_POOLING if pools else set())
-    return after_pooling | {_operator_name(node) for node in _walk(pools)}
+    """Return the names of the operators that computed `outputs`, without those that can follow a float32 operator."""
+    names, linear, pools = {"linear"}, [output.grad_fn for output in outputs], []
+    while linear:
+        part = list(_walk([node for layer in linear for node in layer.next_functions], ends=_FLOAT32_OPERATORS))
+        linear, new_pools = ([node for node in part if _operator_name(node) == name] for name in _FLOAT32_OPERATORS)
+        names |= {_operator_name(node) for node in part} - (_OPERATORS_IN_FLOAT32 if linear or new_pools else set())
+        pools += new_pools
+    return names | {_operator_name(node) for node in _walk(pools)}
 
 
-def _walk(nodes: Sequence[Any], end: str | None = None) -> Iterator[Any]:
-    """Yield each of the nodes and of the nodes before them in the graph once, but none before an operator `end`."""
+def _walk(nodes: Sequence[Any], ends: Sequence[str] = ()) -> Iterator[Any]:
+    """Yield each of the nodes and of the nodes before them in the graph once, but none before an operator of `ends`."""
     waiting, seen = list(nodes), {}
     while waiting:
         node = waiting.pop()
         if node is not None and id(node) not in seen:
             seen[id(node)] = node  # keeps the object, so that its id is not used again
-            if _operator_name(node) != end:
+            if _operator_name(node) not in ends:
                 waiting += node.next_functions
             yield node
 

@@ -48,12 +48,12 @@ BFLOAT16_OPERATORS = frozenset(
     {
         *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
         *("max_pool", "average_pool", "linear", "channels_last", "squeeze_excite", "add_activate"),
-        *("conv_bias", "activate", "add_scaled", "concat", "split_halves"),
+        *("conv_bias", "activate", "add_scaled", "affine", "concat", "split_halves"),
     }
 )
 # Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
 # call operators of BFLOAT16_OPERATORS instead.
-REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence", "inverted_residual_se"})
+REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence", "conv_norm_affine", "inverted_residual_se"})
 _in_bfloat16 = False
 
 
@@ -217,11 +217,16 @@ def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = N
     return to_nchw(out[0])
 
 
+def is_conv_norm_affine(stage: ConvNormStage) -> bool:
+    """Return whether `conv_batch_norm_affine` can compute this stage."""
+    return not _in_bfloat16 and stage.activation in HOMOGENEOUS_ACTIVATIONS
+
+
 def conv_batch_norm_affine(x: Tensor, stage: ConvNormStage, multiplier: Tensor, addend: Tensor) -> Tensor:
     """Return multiplier * activation(batch_norm(convolution(x))) + addend in training, computed by one operator.
 
     Args:
-        stage: its activation is one of `HOMOGENEOUS_ACTIVATIONS`.
+        stage: `is_conv_norm_affine` is true for it.
         multiplier, addend: tensors of one number.
     """
     weight, norm, geometry, momentum, epsilon, activation = stage
@@ -401,7 +406,8 @@ def add_scaled(x: Tensor, y: Tensor, factors: Tensor) -> Tensor:
 
 def affine(x: Tensor, multiplier: Tensor, addend: Tensor) -> Tensor:
     """Return multiplier * x + addend; `multiplier` and `addend` have one number."""
-    return to_nchw(run_custom_op("ppzoo_affine", to_nhwc(x), multiplier, addend)[0])
+    operator, to_images = _in_precision_after_pooling("affine", x)
+    return to_nchw(run_custom_op(operator, to_images(x), multiplier, addend)[0])
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:

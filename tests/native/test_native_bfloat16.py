@@ -448,6 +448,12 @@ def test_activation(activation):
     agree(lambda x: operators.activate(x, activation), ACTIVATIONS[activation], [half(3, 19, 5, 3)])
 
 
+@pytest.mark.parametrize("shape", [(5, 19, 5, 3), (4, 64, 7, 7)])
+def test_affine(shape):
+    paddle.seed(18)
+    agree(operators.affine, lambda x, multiplier, addend: multiplier * x + addend, [half(*shape), single(1), single(1)])
+
+
 @pytest.mark.parametrize("shape", [(5, 19, 5, 3), (4, 64, 7, 7), (1, 3, 1, 1)])
 def test_sum_with_a_factor_per_image(shape):
     paddle.seed(15)
@@ -588,9 +594,9 @@ def test_float32_operators_convert_bfloat16_images():
     block.act.register_forward_post_hook(lambda layer, inputs, output: seen.append(output.dtype))
     with operators.autocast_bfloat16():
         y = block(images)
-        shifted = operators.affine(y, paddle.ones([1]), paddle.zeros([1]))
+        scaled = operators.scale_channels(y, paddle.ones([2, 16, 1, 1]))
     assert seen == [paddle.float32]
-    assert shifted.dtype == paddle.float32
+    assert scaled.dtype == paddle.float32
 
 
 def test_no_operator_is_used_in_bfloat16_outside_of_the_context():

@@ -477,8 +477,8 @@ Case affine_case(Random& random) {
   Floats running_mean = random.normal(channels), running_variance = random.normal(channels), dy = random.normal(size);
   Floats y(size), dx(size), mean(channels), inverse(channels), dgamma(channels), dbeta(channels), numbers(2);
 
-  affine(x, multiplier, addend, size, y);
-  affine_gradient(x, dy, multiplier, size, dx, numbers, numbers + 1);
+  affine<float>(x, multiplier, addend, size, y);
+  affine_gradient<float>(x, dy, multiplier, size, dx, numbers, numbers + 1);
   Doubles expected_y(size), expected_dx(size), expected_numbers(2, 0.0);
   double squares = 0.0;
   for (int64_t i = 0; i < size; ++i) {
@@ -1636,6 +1636,25 @@ Case bfloat16_sum_case(Random& random) {
   return result;
 }
 
+Case bfloat16_affine_case(Random& random) {
+  const int64_t size = random.integer(1, random.chance(0.1) ? 50000 : 600);
+  const float multiplier = random.normal(1)[0], addend = random.normal(1)[0];
+  Case result{words({{"size", size}})};
+  result.tolerance = kHalfTolerance;
+  const Halves x(random.normal(size)), dy(random.normal(size));
+  Floats y(size), dx(size), numbers(2), found_numbers(2);
+  Halves found(size), gradient(size);
+  affine<float>(x.floats(), multiplier, addend, size, y);
+  affine_gradient<float>(x.floats(), dy.floats(), multiplier, size, dx, numbers, numbers + 1);
+  affine(x.data(), multiplier, addend, size, found.data());
+  affine_gradient(x.data(), dy.data(), multiplier, size, gradient.data(), found_numbers.data(),
+                  found_numbers.data() + 1);
+  result.compare("y", found.floats(), y.doubles());
+  result.compare("dx", gradient.floats(), dx.doubles());
+  result.compare("numbers", found_numbers, numbers.doubles());
+  return result;
+}
+
 Case scaled_sum_case(Random& random) {
   const int64_t images = random.integer(1, 5), pixels = random.integer(1, random.chance(0.1) ? 5000 : 200);
   const int64_t size = images * pixels;
@@ -1740,6 +1759,7 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"bfloat16_pool", bfloat16_pool_case},
     {"bfloat16_sum", bfloat16_sum_case},
     {"scaled_sum", scaled_sum_case},
+    {"bfloat16_affine", bfloat16_affine_case},
     {"bfloat16_concat", bfloat16_concat_case},
     {"bfloat16_squeeze_excite", bfloat16_squeeze_excite_case},
     {"bfloat16_depthwise", bfloat16_depthwise_case},

@@ -7,10 +7,12 @@
 
 namespace ppzoo {
 
-// y = multiplier x + addend.
-void affine(const float* x, float multiplier, float addend, int64_t count, float* y);
+// y = multiplier x + addend. The element type T is float or Bfloat16.
+template <class T>
+void affine(const T* x, float multiplier, float addend, int64_t count, T* y);
 // dx = multiplier dy; the gradients of the two numbers are the sums of dy x and dy.
-void affine_gradient(const float* x, const float* dy, float multiplier, int64_t count, float* dx, float* dmultiplier,
+template <class T>
+void affine_gradient(const T* x, const T* dy, float multiplier, int64_t count, T* dx, float* dmultiplier,
                      float* daddend);
 
 // Calls body(std::true_type()) if `is_used`, that is, if there is an affine block; only float32 operators have one.

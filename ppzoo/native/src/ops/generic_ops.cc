@@ -1,5 +1,6 @@
 // Operators that one template defines for float32 images (`ppzoo_NAME`) and for bfloat16 images
-// (`ppzoo_bfloat16_NAME`): activations, sums, concatenation and splitting. See common.h.
+// (`ppzoo_bfloat16_NAME`): activations, sums, affine blocks, concatenation and splitting. See common.h.
+#include "kernels/affine.h"
 #include "kernels/concat.h"
 #include "kernels/sums.h"
 #include "ops/bfloat16_tensors.h"
@@ -156,6 +157,29 @@ Tensors add_scaled_gradient(const Tensor& factors, const Tensor& dy) {
   return {dy, dz};
 }
 
+// ---- the affine block with two numbers
+
+template <class T>
+Tensors affine(const Tensor& x, const Tensor& multiplier, const Tensor& addend) {
+  require_readable(x, "input", kTypeOf<T>);
+  require_shape(multiplier, "multiplier", {1});
+  require_shape(addend, "addend", {1});
+  Tensor y = empty_like(x);
+  ppzoo::affine(elements<T>(x), *multiplier.data<float>(), *addend.data<float>(), x.numel(), elements<T>(y));
+  return {y};
+}
+
+template <class T>
+Tensors affine_gradient(const Tensor& x, const Tensor& multiplier, const Tensor& dy) {
+  require_readable(x, "input", kTypeOf<T>);
+  require_shape(multiplier, "multiplier", {1});
+  require_shape_of(dy, "output gradient", x, kTypeOf<T>);
+  Tensor dx = empty_like(x), dmultiplier = empty_like(multiplier), daddend = empty_like(multiplier);
+  ppzoo::affine_gradient(elements<T>(x), elements<T>(dy), *multiplier.data<float>(), x.numel(), elements<T>(dx),
+                         dmultiplier.data<float>(), daddend.data<float>());
+  return {dx, dmultiplier, daddend};
+}
+
 }  // namespace
 
 #define PPZOO_GENERIC_OPERATORS(prefix, T)                                                                        \
@@ -181,6 +205,15 @@ Tensors add_scaled_gradient(const Tensor& factors, const Tensor& dy) {
       .Attrs({"activation: int"})                                                                                 \
       .SetKernelFn(PPZOO_KERNEL(add_activate_gradient<T>));                                                       \
   PPZOO_NO_SECOND_DERIVATIVE(prefix##add_activate, "X");                                                          \
+  PD_BUILD_OP(prefix##affine)                                                                                     \
+      .Inputs({"X", "Multiplier", "Addend"})                                                                      \
+      .Outputs({"Y"})                                                                                             \
+      .SetKernelFn(PPZOO_KERNEL(affine<T>));                                                                      \
+  PD_BUILD_GRAD_OP(prefix##affine)                                                                                \
+      .Inputs({"X", "Multiplier", paddle::Grad("Y")})                                                             \
+      .Outputs({paddle::Grad("X"), paddle::Grad("Multiplier"), paddle::Grad("Addend")})                           \
+      .SetKernelFn(PPZOO_KERNEL(affine_gradient<T>));                                                             \
+  PPZOO_NO_SECOND_DERIVATIVE(prefix##affine, "X");                                                                \
   PD_BUILD_OP(prefix##concat)                                                                                     \
       .Inputs({paddle::Vec("X")})                                                                                 \
       .Outputs({"Y"})                                                                                             \

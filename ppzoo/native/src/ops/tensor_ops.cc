@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/affine.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
 #include "kernels/pooling.h"
@@ -66,25 +65,6 @@ std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
   Tensor dx = empty_like(dy, {s[0], s[3], s[1], s[2]});
   ppzoo::transpose(dy.data<float>(), s[0], s[1] * s[2], s[3], dx.data<float>());
   return {dx};
-}
-
-std::vector<Tensor> affine(const Tensor& x, const Tensor& multiplier, const Tensor& addend) {
-  require_readable(x, "input");
-  require_shape(multiplier, "multiplier", {1});
-  require_shape(addend, "addend", {1});
-  Tensor y = empty_like(x);
-  ppzoo::affine(x.data<float>(), *multiplier.data<float>(), *addend.data<float>(), x.numel(), y.data<float>());
-  return {y};
-}
-
-std::vector<Tensor> affine_gradient(const Tensor& x, const Tensor& multiplier, const Tensor& dy) {
-  require_readable(x, "input");
-  require_shape(multiplier, "multiplier", {1});
-  require_shape_of(dy, "output gradient", x);
-  Tensor dx = empty_like(x), dmultiplier = empty_like(multiplier), daddend = empty_like(multiplier);
-  ppzoo::affine_gradient(x.data<float>(), dy.data<float>(), *multiplier.data<float>(), x.numel(), dx.data<float>(),
-                         dmultiplier.data<float>(), daddend.data<float>());
-  return {dx, dmultiplier, daddend};
 }
 
 void require_gate(const Tensor& x, const Tensor& gate) {
@@ -215,13 +195,6 @@ PD_BUILD_GRAD_OP(ppzoo_channels_last)
     .Outputs({paddle::Grad("X")})
     .SetKernelFn(PPZOO_KERNEL(to_channels_last_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_channels_last, paddle::Grad(paddle::Grad("X")));
-
-PD_BUILD_OP(ppzoo_affine).Inputs({"X", "Multiplier", "Addend"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(affine));
-PD_BUILD_GRAD_OP(ppzoo_affine)
-    .Inputs({"X", "Multiplier", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("Multiplier"), paddle::Grad("Addend")})
-    .SetKernelFn(PPZOO_KERNEL(affine_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_affine, "X");
 
 PD_BUILD_OP(ppzoo_scale_channels).Inputs({"X", "Gate"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(scale_channels));
 PD_BUILD_GRAD_OP(ppzoo_scale_channels)
