@@ -169,8 +169,9 @@ def add_photo_arguments(command: argparse.ArgumentParser, note: str = "") -> Non
         "--data",
         type=expand_user,
         metavar="FOLDER",
-        help="with --arch: a list file, or a folder that contains one subfolder of images per class, or the folders"
-        f" train and val with such subfolders, or the lists train_list.txt and val_list.txt{note}",
+        help="with --arch: a list file, or a folder. The folder contains one of these: one subfolder of images per"
+        " class; the folders train and val, each with such subfolders; the lists train_list.txt and val_list.txt"
+        f"{note}",
     )
 
 
@@ -243,14 +244,16 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
     Raises:
         ConfigError: both are given, or neither; there is no single run in `folder`, or its path is not printable text.
     """
-    if (folder is None) == (options.config is None):
-        received = "nothing" if folder is None else "both"
-        raise ConfigError(f"{options.command}: expected either RUN_FOLDER or -c CONFIG, got {received}")
+    takes_export = options.command in ("explain", "embed", "report", "infer")
+    if folder is None and options.config is None:
+        expected = "RUN_FOLDER, EXPORT_FOLDER or -c CONFIG" if takes_export else "either RUN_FOLDER or -c CONFIG"
+        raise ConfigError(f"{options.command}: expected {expected}, got nothing")
+    if folder is not None and options.config is not None:
+        raise ConfigError(f"{options.command}: expected either RUN_FOLDER or -c CONFIG, got both")
     if folder is None:
         return options.config, overrides(options)
     from ppzoo.yaml_io import require_text  # needs PyYAML; `ppzoo doctor` works without it
 
-    takes_export = options.command in ("explain", "embed", "report", "infer")
     run = find_run(Path(folder), takes_export=takes_export)
     require_text(str(run.weights), "RUN_FOLDER")
     return str(run.config), [f"Global.pretrained_model={run.weights}", *overrides(options)]
@@ -294,9 +297,14 @@ def find_run_folder(folder: Path, *, takes_export: bool = False) -> Path:
         runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))
     if not runs:
         found, fix = f"{_describe_export(folder)}{folder}", "; use the folder of a run, such as output/LeNet"
+        expected = f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}"
+        if takes_export:
+            expected = f"RUN_FOLDER or EXPORT_FOLDER: expected a folder with {RUN_CONFIG} (a run) or {EXPORT_SETTINGS}"
+            expected += " (an export)"
+            fix = "; use a folder that `ppzoo train` or `ppzoo export` wrote"
         if weights_of_run(folder) is not None:
             found, fix = f"{found}, which has weights, but no {RUN_CONFIG}", "; copy it from the folder of the run"
-        raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}{fix}")
+        raise ConfigError(f"{expected}, got {found}{fix}")
     if len(runs) > 1:
         names = ", ".join(run.name for run in runs)
         raise ConfigError(

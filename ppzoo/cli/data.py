@@ -92,7 +92,7 @@ def _add_split(actions: Commands) -> None:
         "--test",
         type=parse_number,
         metavar="FRACTION",
-        help="hold out this fraction of the images, in test_list.txt, from all folds",
+        help="write this fraction of the images to test_list.txt, and put them into no fold",
     )
     folds.add_argument(
         "--group-by",

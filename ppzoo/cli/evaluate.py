@@ -19,7 +19,7 @@ def add_commands(commands: Commands) -> None:
     add_quiet(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     evaluate.add_argument(
-        "--report", action="store_true", help="also write the files of `ppzoo report` into the folder report of the run"
+        "--report", action="store_true", help="also write the files of `ppzoo report`, into RUN_FOLDER/report"
     )
     add_language(evaluate, default=None, note=" of --report")
 

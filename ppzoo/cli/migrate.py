@@ -35,8 +35,8 @@ def add_commands(commands: Commands) -> None:
         "source",
         type=expand_user,
         metavar="SOURCE",
-        help="a configuration of PaddleClas, a folder with configurations, or the output folder of a run, whose"
-        " configuration is read from train.log",
+        help="a configuration of PaddleClas, a folder with configurations, or the output folder of a PaddleClas"
+        " run, whose configuration is read from train.log",
     )
     migrate.add_argument(
         "-o",

@@ -49,8 +49,8 @@ def add_commands(commands: Commands) -> None:
         "--output",
         type=expand_user,
         metavar="FOLDER",
-        help="the folder for report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
-        " of the run or export)",
+        help="the folder for report.html, report.json, predictions.csv and confusion.csv (default:"
+        " RUN_FOLDER/report or EXPORT_FOLDER/report)",
     )
     add_language(report)
     report.add_argument(

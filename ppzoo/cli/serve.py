@@ -76,7 +76,8 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
             "--timeout",
             parse_number,
             Limits.timeout,
-            "time limit in seconds, each for the header, the body and the result of a request",
+            "time limit in seconds for receiving the header of a request, for receiving its body, and for computing its"
+            " result",
         ),
         ("--max-upload", parse_number, Limits.max_upload / MEGABYTE, "the largest size of a request in megabytes"),
         (

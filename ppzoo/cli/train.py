@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     train = add_command(commands, "train", _train, "train a network")
     add_config_arguments(train)
-    add_photo_arguments(train, "; with --fold: instead the folder that `ppzoo data split --folds` wrote")
+    add_photo_arguments(
+        train, ". With --fold, and either --arch or -c: the folder that `ppzoo data split --folds` wrote"
+    )
     train.add_argument(
         "--resume",
         type=expand_user,

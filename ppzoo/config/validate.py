@@ -87,7 +87,7 @@ def find_unknown_keys(config: Mapping[str, Any], components: Components) -> list
     checker.check_keys("", config, known_keys(Sections))
     return [
         (*path.removesuffix(key).rstrip(".").split("."), key) if path != key else (key,)
-        for path, key, _ in checker.unknown
+        for path, key, *_ in checker.unknown
     ]
 
 
@@ -123,13 +123,16 @@ class _Checker:
         self.components = components
         self.paths: list[tuple[Any, str]] = []
         self.found: list[Problem] = []
-        self.unknown: list[tuple[str, str, Mapping[str, Option]]] = []
+        self.unknown: list[tuple[str, str, Mapping[str, Option], str]] = []
         self.known_paths: dict[str, list[str]] = {}
 
     def check_keys(
-        self, path: str, values: Mapping[str, Any], known: Mapping[str, Option], closed: bool = True
+        self, path: str, values: Mapping[str, Any], known: Mapping[str, Option], closed: bool = True, owner: str = ""
     ) -> None:
-        """Check a mapping's keys and values; unknown keys are mistakes if it is `closed`."""
+        """Check a mapping's keys and values; unknown keys are mistakes if it is `closed`.
+
+        `owner` is the component that the keys belong to, for messages.
+        """
         if not any(part.isdigit() for part in path.split(".")):
             for key in known:
                 self.known_paths.setdefault(key, []).append(_join(path, key))
@@ -139,7 +142,7 @@ class _Checker:
                     self.paths.append((values, key))
                 self.check_value(_join(path, key), value, known[key])
             elif closed:
-                self.unknown.append((_join(path, key), str(key), known))
+                self.unknown.append((_join(path, key), str(key), known, owner))
         for key, option in known.items():
             if option.required and key not in values:
                 self.add(_join(path, key), f"expected {_describe_option(option)}, got nothing")
@@ -149,7 +152,7 @@ class _Checker:
 
         For an unknown key in `DataLoader.Train`, no path in `DataLoader.Eval` is suggested, and vice versa.
         """
-        for path, key, known in self.unknown:
+        for path, key, known, owner in self.unknown:
             split = _split_of(path)
             places = (place for place in self.known_paths.get(key, ()) if not split or _split_of(place) in ("", split))
             meant = next(places, None)
@@ -166,7 +169,7 @@ class _Checker:
             if meant:
                 yield Problem(path, f"unknown key; did you mean {meant}?")
             else:
-                yield Problem(path, f"unknown key; known keys: {', '.join(sorted(known))}")
+                yield Problem(path, f"unknown key; known keys{owner and f' of {owner}'}: {', '.join(sorted(known))}")
 
     def check_value(self, path: str, value: Any, option: Option) -> None:
         mark = find_mark(option)
@@ -194,7 +197,7 @@ class _Checker:
         name = value.get("name", default_name(mark.kind, self.components))
         component = self.find_component(_join(path, "name"), name, mark)
         known = {**component.options, **shared} if component else shared
-        self.check_keys(path, value, known, closed=component is not None)
+        self.check_keys(path, value, known, closed=component is not None, owner=str(name))
 
     def check_listed(self, path: str, value: Any, mark: Listed | Members) -> None:
         """Check a list of single-key mappings: a component's name and its options, or any key and a component."""
@@ -216,7 +219,7 @@ class _Checker:
             if options is not None and not isinstance(options, Mapping):
                 self.add(item_path, f"expected a mapping of options or null, got {show(options)}")
             elif component:
-                self.check_keys(item_path, options or {}, {**component.options, **known_keys(mark.section)})
+                self.check_keys(item_path, options or {}, {**component.options, **known_keys(mark.section)}, owner=name)
 
     def find_component(self, path: str, name: Any, mark: Named | Listed) -> Component | None:
         table = self.components.get(mark.kind, {})

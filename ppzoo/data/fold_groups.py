@@ -61,7 +61,10 @@ def groups_of_paths(paths: Sequence[str], pattern: str) -> list[str]:
     except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"--group-pattern: expected a regular expression, got {pattern!r} ({error})") from error
     if not compiled.groups:
-        raise ConfigError(f"--group-pattern: expected a group, such as '([^_]+)_', got {pattern!r}: add parentheses")
+        raise ConfigError(
+            f"--group-pattern: expected parentheses around the text that the images of a group share, such as"
+            f" '([^_]+)_', got {pattern!r}"
+        )
     found = [compiled.search(path.replace(os.sep, "/")) for path in paths]
     groups = [match[1] if match else None for match in found]
     unmatched = [path for path, group in zip(paths, groups, strict=True) if group is None]

@@ -18,7 +18,7 @@ from ppzoo.data.fold_groups import assign_parts, merge_groups
 from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.data.split import TRAIN_LIST, VAL_LIST, find_copies, require_listable, write_list
 from ppzoo.errors import ConfigError, OutputError, count_text
-from ppzoo.files import make_folder, read_plain_file, temporary_files, write_text
+from ppzoo.files import describe_absence, make_folder, read_plain_file, temporary_files, write_text
 
 TEST_LIST = "test_list.txt"
 DESCRIPTION = "split.json"
@@ -156,6 +156,8 @@ def read_folds(folder: Path) -> FoldsFolder:
     """
     file = folder / DESCRIPTION
     expected = f"expected the folder that `ppzoo data split --folds` wrote, got {str(folder)!r}"
+    if not os.path.isdir(folder):
+        raise ConfigError(f"{expected}, which {'is a file' if os.path.isfile(folder) else describe_absence(folder)}")
     try:
         description: Any = json.loads(read_plain_file(file))
     except FileNotFoundError as error:

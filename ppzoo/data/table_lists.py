@@ -211,7 +211,7 @@ def _choose(file: str, header: Sequence[str], name: str | None, defaults: Sequen
     found = next((by_name[default] for default in defaults if default in by_name), None) if name is None else name
     if found is None or found not in header:
         shown = ", ".join(repr(column[:60]) for column in header[:MAX_SHOWN_COLUMNS])
-        expected = repr(name) if name is not None else f"named {', '.join(defaults)}"
+        expected = repr(name) if name is not None else f"named {', '.join(defaults[:-1])} or {defaults[-1]}"
         raise DataError(
             f"{file}: expected a column of {what} {expected}, got the columns {shown}: set dataset.{option}, or add a"
             " header"

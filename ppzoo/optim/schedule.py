@@ -73,7 +73,7 @@ class Schedule(LRScheduler):
 
     def _warmup_units(self) -> int:
         in_run = 0 <= self.warmup_epoch < self.epochs
-        expected = f"a number of at least 0 and below {self.epochs}, the epochs of the run"
+        expected = f"a number of at least 0 and below {self.epochs} (the number of epochs)"
         require(in_run, "warmup_epoch", expected, self.warmup_epoch)
         require(self.warmup_start_lr >= 0, "warmup_start_lr", "a number of at least 0", self.warmup_start_lr)
         if self.by_epoch:

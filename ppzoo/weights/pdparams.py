@@ -127,7 +127,7 @@ def _refuse_other_formats(start: bytes, file: Path) -> None:
     elif not start.startswith(PICKLE_STARTS) and _is_text(start):
         found = "a text file"
     if found:
-        raise WeightsError(f"{file}: expected a weight file written by paddle.save, got {found}")
+        raise WeightsError(f"{file}: expected weights (.pdparams, .safetensors, .npz or PyTorch's .pth), got {found}")
 
 
 def _is_text(start: bytes) -> bool:

@@ -105,8 +105,13 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["infer", "half", "photos"],
-            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got an export without inference.yml:"
-            " half; use the folder of a run, such as output/LeNet",
+            "RUN_FOLDER or EXPORT_FOLDER: expected a folder with config.yaml (a run) or inference.yml (an export), got"
+            " an export without inference.yml: half; use a folder that `ppzoo train` or `ppzoo export` wrote",
+        ),
+        (
+            ["explain", "photos", "photos"],
+            "RUN_FOLDER or EXPORT_FOLDER: expected a folder with config.yaml (a run) or inference.yml (an export), got"
+            " photos; use a folder that `ppzoo train` or `ppzoo export` wrote",
         ),
         (
             ["serve", "output/LeNet"],
@@ -127,11 +132,11 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["convert", "photos/red/0.png", "x.pdparams", "--arch", "LeNet"],
-            "IN: photos/red/0.png: expected a weight file written by paddle.save, got a PNG image",
+            "IN: photos/red/0.png: expected weights (.pdparams, .safetensors, .npz or PyTorch's .pth), got a PNG image",
         ),
         (
             ["convert", "model.onnx", "x.pdparams", "--arch", "LeNet"],
-            "IN: model.onnx: expected a weight file written by paddle.save, got an ONNX model",
+            "IN: model.onnx: expected weights (.pdparams, .safetensors, .npz or PyTorch's .pth), got an ONNX model",
         ),
         (
             ["convert", "output/LeNet/latest.pdopt", "x.pdparams", "--arch", "LeNet"],

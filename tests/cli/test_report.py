@@ -376,7 +376,7 @@ def test_mistakes_are_one_line(run, photos, capsys):
     Path("images.tar").write_bytes(b"")
     capsys.readouterr()
     for command, message in {
-        (): "report: expected either RUN_FOLDER or -c CONFIG, got nothing",
+        (): "report: expected RUN_FOLDER, EXPORT_FOLDER or -c CONFIG, got nothing",
         ("missing",): "RUN_FOLDER or EXPORT_FOLDER: expected the folder of a run or of an export",
         ("exported",): "report: an export contains no evaluation data; add --data",
         ("exported", "--data", str(photos), "-o", "Global.seed=1"): "report: expected -o together with a run folder",

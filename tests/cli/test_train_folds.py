@@ -132,6 +132,15 @@ def train_source(*options):
             "--data: expected the folder that `ppzoo data split --folds` wrote, got 'photos', which has no split.json",
         ),
         (
+            ("--arch", "LeNet", "--data", "nowhere", "--fold", "1"),
+            "--data: expected the folder that `ppzoo data split --folds` wrote, got 'nowhere', which does not exist",
+        ),
+        (
+            ("--arch", "LeNet", "--data", "photos_folds/split.json", "--fold", "1"),
+            "--data: expected the folder that `ppzoo data split --folds` wrote, got 'photos_folds/split.json', which"
+            " is a file",
+        ),
+        (
             ("--arch", "LeNet", "--data", "photos_folds", "--fold", "4"),
             "--fold: expected a number from 1 to 3, or all, got '4'",
         ),

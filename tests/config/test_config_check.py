@@ -27,8 +27,8 @@ from ppzoo.errors import ConfigFileError
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"
 KNOWN_OF_ARCH = (
-    "; known keys: class_num, data_format, freeze, in_channels, infer_add_softmax, infer_output_key, name, pretrained,"
-    " use_ssld, use_sync_bn"
+    "; known keys of MobileNetV2_x0_5: class_num, data_format, freeze, in_channels, infer_add_softmax,"
+    " infer_output_key, name, pretrained, use_ssld, use_sync_bn"
 )
 
 
@@ -274,7 +274,9 @@ def test_an_option_of_the_other_splits_dataset_is_not_suggested(components):
     overrides = ["DataLoader.Train.dataset.mode=train", "DataLoader.Eval.dataset.name=Digits"]
     found = check(load(PADDLECLAS, overrides), components, "train")
     (line,) = (line for line in found if line.startswith("DataLoader.Train.dataset.mode: "))
-    assert line.startswith("DataLoader.Train.dataset.mode: unknown key; known keys: batch_transform_ops, cache,")
+    assert line.startswith(
+        "DataLoader.Train.dataset.mode: unknown key; known keys of ImageNetDataset: batch_transform_ops, cache,"
+    )
 
 
 def test_all_mistakes_are_reported_at_once(lines):

@@ -178,7 +178,7 @@ def test_folders_with_other_files_stay_as_they_are(folder, capsys):
             "--label-column: expected one of the columns 'path', 'label', 'patient', got 'labels'",
         ),
         (("photos", "--folds", 3, "--group-pattern", "("), "--group-pattern: expected a regular expression, got '('"),
-        (("photos", "--folds", 3, "--group-pattern", "p"), "--group-pattern: expected a group"),
+        (("photos", "--folds", 3, "--group-pattern", "p"), "--group-pattern: expected parentheses around the text"),
         (
             ("photos", "--folds", 3, "--group-pattern", "(p[0-3])_"),
             "--group-pattern: expected a match in every path, got none for '(p[0-3])_' in 'blue/p4_8.png' (6 paths",
