@@ -27,6 +27,7 @@ MISSING = {  # words that name what the tests do not have
     "0": "a camera",
     "clip.mp4": "a video",
     "get": "the network",
+    "imagenet/ResNet/ResNet50": "the images of ImageNet",
     "inference/tags": "an export with several labels",
     "int8": "the time for calibration",
     "MobileNetV2_x0_5.yaml": "the images of ImageNet",

@@ -71,3 +71,17 @@ def test_images_that_are_not_square_can_be_used(tmp_path, monkeypatch):
     predictor = ppzoo.Predictor("inference", engine="paddle")
     assert predictor.preprocess(np.zeros([50, 150, 3], np.uint8)).shape == (3, 32, 96)
     assert len(predictor.predict(["images/red/0.png"])[0]["scores"]) == len(COLORS)
+
+
+@pytest.mark.slow
+def test_images_can_be_rotated_without_cropping(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paint_class_folders(tmp_path / "images")
+    text = block_with("RandomRotation").replace("size: 224", "size: 32")
+    transforms = parse(text, "docs/faq.md")["DataLoader"]["Train"]["dataset"]["transform_ops"]
+    config = small_config(tmp_path, "MobileNetV1_x0_25", ops=transforms)
+    steady = [step for step in transforms if not {"RandFlipImage", "RandomRotation", "ColorJitter"} & step.keys()]
+    config["DataLoader"]["Eval"]["dataset"]["transform_ops"] = steady
+    config["Infer"]["transforms"] = steady
+    train_config(tmp_path, config)
+    assert main(["export", "output/MobileNetV1_x0_25"]) == 0

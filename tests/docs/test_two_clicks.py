@@ -1,4 +1,4 @@
-"""Twenty questions from PaddleClas's issue tracker: two clicks lead from the front page to the section that solves it.
+"""Forty questions from PaddleClas's issue tracker: two clicks lead from the front page to the section that solves it.
 
 A click follows a link in the text of a page, a tab of the site (a page, or the first page of a section), or an entry of
 the table of contents of the current page. The search and the list of pages at the side are not used.
@@ -110,6 +110,64 @@ QUESTIONS = [
         "how-do-i-use-several-gpus-and-which-learning-rate",
         "paddle.distributed.launch --devices 0,1",
     ),
+    Question(
+        3306,
+        "weights that were downloaded by hand",
+        "faq",
+        "the-official-weights-cannot-be-downloaded",
+        "-o Arch.pretrained=PPLCNet_x1_0_pretrained.pdparams",
+    ),
+    Question(
+        2532,
+        "learning rate and batch size on a single GPU",
+        "faq",
+        "which-learning-rate-for-another-batch-size-or-another-number-of-gpus",
+        "Optimizer.lr.reference_batch=256",
+    ),
+    Question(1935, "freezing layers", "training", "freezing-layers", "Arch.freeze="),
+    Question(
+        734,
+        "a further class",
+        "faq",
+        "how-do-i-add-a-class-to-a-trained-network",
+        "-o Arch.pretrained=output/X/best_model",
+    ),
+    Question(1890, "FLOPs and parameters", "faq", "how-many-parameters-and-flops-does-a-network-have", "--summary"),
+    Question(
+        2556,
+        "rotated images",
+        "faq",
+        "how-do-i-rotate-images-in-training-or-use-them-without-cropping",
+        "RandomRotation: {degrees: 30}",
+    ),
+    Question(
+        2210,
+        "several labels: predictions without names",
+        "configurations",
+        "multi-label-classification",
+        "Global.class_names: [cat, dog, fox]",
+    ),
+    Question(2088, "focal loss", "faq", "some-classes-have-far-fewer-images", "FocalLoss"),
+    Question(2272, "another teacher", "training", "distillation", "pretrained: output/ResNet50_vd/best_model"),
+    Question(1768, "VisualDL shows nothing", "logging", "settings", "ppzoo board"),
+    Question(
+        3386, "prediction in C++", "faq", "how-do-i-predict-in-c-or-another-language", "--format onnx --format openvino"
+    ),
+    Question(134, "Windows", "versions", "windows-and-macos", "filelock"),
+    Question(2260, "low utilization of the GPU", "faq", "training-is-slow", "loader.num_workers"),
+    Question(2394, "a dataset of PaddleX", "faq", "can-i-use-a-dataset-of-paddlex", "labels.txt > label_list.txt"),
+    Question(122, "mixed precision", "training", "mixed-precision", "use_amp: True"),
+    Question(1146, "ONNX with any batch size", "deployment", "formats", "--opset"),
+    Question(519, "conversion for Paddle Lite", "serving", "phones", "paddle_lite_opt"),
+    Question(3084, "quantization", "deployment", "precision", "--precision int8"),
+    Question(
+        3065,
+        "overfitting, and the number of epochs",
+        "faq",
+        "when-does-the-training-end-and-which-checkpoint-is-the-best",
+        "Global.early_stopping",
+    ),
+    Question(1319, "prediction in several threads", "faq", "can-several-threads-use-one-predictor", "ppzoo serve"),
 ]
 
 
@@ -170,8 +228,8 @@ def clicks(language):
     return reachable(language)
 
 
-def test_there_are_twenty_questions():
-    assert len({question.issue for question in QUESTIONS}) == 20
+def test_there_are_forty_questions():
+    assert len({question.issue for question in QUESTIONS}) == 40
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=[question.text for question in QUESTIONS])
