@@ -90,6 +90,9 @@ class OnnxRuntime(OnnxEngine):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_cores()
+        if self.batch_size > 1:
+            # Meanwhile, other threads or processes decode images: threads that wait in a loop would take their cores.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         with _as_runtime_error():
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
