@@ -20,6 +20,7 @@ from ppzoo.native.operators import (
     REPLACED_IN_BFLOAT16,
     autocast_bfloat16,
 )
+from ppzoo.paddle_internals import conv_options
 
 # Nodes of the graph that compute nothing: transpose and flatten, and "GradNodeAccumulation", which are the parameters.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
@@ -62,11 +63,13 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
 
 def _is_fast(layer: nn.Conv2D) -> bool:
     """Return whether the convolution is dense, or depthwise with enough channels: others are computed in float32."""
-    return layer._groups == 1 or (_is_depthwise(layer) and layer._groups >= MIN_DEPTHWISE_CHANNELS)
+    groups = conv_options(layer).groups
+    return groups == 1 or (_is_depthwise(layer) and groups >= MIN_DEPTHWISE_CHANNELS)
 
 
 def _is_depthwise(layer: nn.Conv2D) -> bool:
-    return 1 < layer._groups == layer._in_channels == layer._out_channels
+    options = conv_options(layer)
+    return 1 < options.groups == options.in_channels == options.out_channels
 
 
 def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
