@@ -1,4 +1,4 @@
-"""Base class of all networks (head replacement, freezing) and the feature extractor."""
+"""Base class of all networks (head replacement, freezing), the feature extractor, and the parts of a network."""
 
 from __future__ import annotations
 
@@ -192,6 +192,12 @@ class FeatureExtractor(nn.Layer):
 def sublayer_at(network: nn.Layer, path: str) -> nn.Layer:
     """Return the sublayer at an attribute path such as "stage1.0.conv"; attribute names can contain dots."""
     return dict(network.named_sublayers())[path]
+
+
+def deployed_network(model: nn.Layer) -> nn.Layer:
+    """Return the network that is used after training: of a distillation, the one that its `inference_arch` names."""
+    name = getattr(model, "inference_arch", None)
+    return model if name is None else dict(model.named_children())[name]
 
 
 class HeadInput:
