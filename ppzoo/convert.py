@@ -15,13 +15,13 @@ import paddle
 
 from ppzoo import models, weights
 from ppzoo.errors import ConfigError, OutputError, count_text, errors_with_key
-from ppzoo.files import local_path
+from ppzoo.files import WEIGHTS, local_path
 from ppzoo.host import MAX_CHANNELS
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
 from ppzoo.weights import torch_import
 
-SUFFIXES = (".pdparams", ".safetensors")
+SUFFIXES = (WEIGHTS, ".safetensors")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ppzoo.synonyms import SYNONYMS, find_synonym
 
+MAX_SHOWN_IMAGES = 3  # number of images that an error names
 # Control characters, and those that change the writing direction.
 _CONTROL_CHARACTERS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Metrics = Mapping[str, float]
+EMA_SUFFIX = "_ema"  # appended to the names of evaluation metrics that the averaged weights reach
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class EpochReport:
         epoch: number from 0.
         train_seconds, eval_seconds: wall-clock time of training and evaluation.
         averaged: `is_best`, and the averaged weights (EMA) reached the best value; the names of their metrics end in
-            "_ema".
+            `EMA_SUFFIX`.
     """
 
     epoch: int

@@ -16,13 +16,14 @@ from typing import Annotated, BinaryIO
 from ppzoo.errors import ConfigError
 
 MAX_PREFIX_LENGTH = 50  # of a file's name in the name of its temporary file, which can have at most 255 bytes
-WEIGHTS = ".pdparams"
+WEIGHTS = ".pdparams"  # the suffix of weight files
 RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
 RUN_HISTORY = "history.jsonl"  # the metrics of each epoch
 RUN_LOG = "train.log"
 EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".rar", ".7z")
 EPOCH = re.compile(r"epoch_[0-9]+")  # the checkpoint of an epoch
+SURROGATES = re.compile("[\ud800-\udfff]")  # not encodable in UTF-8; Python reads invalid bytes of file names as these
 
 IS_PATH = "path"
 PathText = Annotated[str, IS_PATH]

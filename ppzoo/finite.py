@@ -10,6 +10,8 @@ import numpy as np
 
 from ppzoo.errors import TrainingError
 
+MIN_PROBABILITY = 1e-30  # lower ones are raised to it before their logarithm, because that of 0 is not finite
+
 
 def in_batch(index: int) -> str:
     """Return the name of an image of which only the position is known, for errors."""

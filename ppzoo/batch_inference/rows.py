@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ppzoo.errors import PpzooError
+from ppzoo.files import SURROGATES
 
 Row = dict[str, Any]
 Kind = Literal["text", "integer", "number", "texts", "numbers"]
 
 PATH, FRAME, SECONDS, ERROR = "path", "frame", "seconds", "error"
-_SURROGATES = re.compile("[\ud800-\udfff]")
 UNDECODED = 0xDC00  # Python's code of a byte N that cannot be decoded is UNDECODED + N
 DIGITS = 6  # significant digits of a score, about those of float32
 
@@ -72,7 +72,7 @@ def _suffix(rank: int) -> str:
 
 def valid_text(text: str) -> str:
     r"""Return text that every program can read: a byte of a file name that is not UTF-8 becomes `\xNN`."""
-    return _SURROGATES.sub(_escape, text)
+    return SURROGATES.sub(_escape, text)
 
 
 def path_text(relative_path: str) -> str:

@@ -20,10 +20,10 @@ from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
 from ppzoo.builders.reporting import to_json_types
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.events import EMA_SUFFIX
 from ppzoo.files import RUN_CONFIG, WEIGHTS, read_plain_file, weights_of_run
 from ppzoo.report import Note, describe_notes, make_note
 
-EMA_SUFFIX = "_ema"
 MAX_FIELD = 1 << 20  # characters of a field of predictions.csv: an image can have thousands of labels
 
 Key = tuple[str, int]  # the file of an image, and how many images of that file precede it

@@ -17,11 +17,10 @@ from ppzoo.builders.datasets import build_dataset
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.batch_reader import SKIP_HINT
 from ppzoo.data.loader import Batch, Loader
-from ppzoo.errors import ConfigError, DataError, errors_with_key
+from ppzoo.errors import MAX_SHOWN_IMAGES, ConfigError, DataError, errors_with_key
 from ppzoo.files import read_plain_file
 
 TRIAL_IMAGES = 8
-MAX_SHOWN_IMAGES = 3  # in an error
 RESIZING = ("RandCropImage", "ResizeImage", "CropImage")  # whose size `resized` replaces
 
 

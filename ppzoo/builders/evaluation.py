@@ -23,7 +23,7 @@ from ppzoo.builders.tta_views import enabled_tta, evaluate_views
 from ppzoo.config import Config, DistillationConfig, SplitConfig
 from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import ConfigError, count_text, errors_with_key
-from ppzoo.layers import Classifier
+from ppzoo.layers import Classifier, deployed_network
 from ppzoo.layers.classifier import HeadInput
 from ppzoo.models import DistillationModel
 from ppzoo.progress import Progress
@@ -64,6 +64,11 @@ class RunEvaluation(NamedTuple):
     processes: engine.ProcessGroup
     head_input: HeadInput | None
 
+    @property
+    def deployed_layers(self) -> Classifier:
+        """The deployed network itself, not the wrapper that runs its export (`deploy.accelerate_eval`)."""
+        return deploy.original_network(deployed_network(self.network))
+
     def run(self, *observers: engine.EvaluationObserver) -> dict[str, float]:
         """Return the metrics; with test-time augmentation, also a second set of metrics whose names end in `_tta`.
 
@@ -98,7 +103,7 @@ def build_run_evaluation(
     config, split = balance_as_trained(add_classes_of_run(config)), evaluation_data(config)
     config = config.with_class_names(find_evaluation_names(config, split.dataset))
     network = _load_evaluated_network(config)
-    head_input = deploy.receive_features(_deployed_part(network)) if features else None
+    head_input = deploy.receive_features(deployed_network(network)) if features else None
     return RunEvaluation(config, network, build_evaluation(config, network, processes), processes, head_input)
 
 
@@ -187,18 +192,6 @@ def _load_evaluated_network(config: Config) -> Any:
     return DistillationModel(
         {name: deploy.accelerate_eval(load_inference_network(config))}, frozen=[], inference_arch=name
     )
-
-
-def _deployed_part(network: Any) -> Any:
-    """Return the deployed network of a distillation, or else `network`."""
-    if isinstance(network, DistillationModel):
-        return dict(network.named_children())[network.inference_arch]
-    return network
-
-
-def deployed_network(evaluated: RunEvaluation) -> Classifier:
-    """Return the network that is deployed, as layers."""
-    return deploy.original_network(_deployed_part(evaluated.network))
 
 
 def try_batch(

@@ -14,6 +14,7 @@ from ppzoo.builders.models import score_selector
 from ppzoo.config import Config, GlobalConfig, SplitConfig, dump, to_plain
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.errors import ConfigError
+from ppzoo.events import EMA_SUFFIX
 from ppzoo.files import RUN_CONFIG
 from ppzoo.report.loggers import (
     EvaluationRecord,
@@ -85,7 +86,7 @@ def build_run_logger(
         to_pixels=build_to_pixels(config.DataLoader.Train),
         named_parameters=network.named_parameters,
         best=lambda: progress.best,
-        suffix=engine.EMA_SUFFIX if state.ema is not None else "",
+        suffix=EMA_SUFFIX if state.ema is not None else "",
     )
     return RunLogger(
         LoggerGroup(logger_names(run), start),

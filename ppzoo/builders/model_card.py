@@ -15,9 +15,8 @@ from ppzoo.builders.class_names import find_weights, list_readable_labels
 from ppzoo.builders.components import class_count
 from ppzoo.config import Config, DatasetConfig
 from ppzoo.files import read_plain_file, write_atomically
-from ppzoo.layers import Classifier
+from ppzoo.layers import Classifier, deployed_network
 from ppzoo.metrics import ClassRecall
-from ppzoo.models import DistillationModel
 from ppzoo.report.model_card import MODEL_CARD, CardData, CardFacts, ReadCounts
 
 MAX_BYTES = 1 << 20
@@ -31,7 +30,7 @@ def describe_for_card(
     count = class_count(config.Arch)
     return CardFacts(
         architecture=config.Arch.deployed.name,
-        parameters=sum(int(np.prod(one.shape)) for one in _deployed(network).parameters()),
+        parameters=sum(int(np.prod(one.shape)) for one in deployed_network(network).parameters()),
         classes=list_readable_labels(config),
         image_shape=config.Global.image_shape,
         train=_describe_data(training, train.dataset if train else None, count),
@@ -77,13 +76,6 @@ def copy_model_card(config: Config, folder: Path) -> None:
         return
     content = read_plain_file(source)
     write_atomically(target, lambda file: file.write(content))
-
-
-def _deployed(network: Classifier) -> paddle.nn.Layer:
-    """Return the network that is used after training: of a distillation, the deployed network."""
-    if isinstance(network, DistillationModel):
-        return dict(network.named_children())[network.inference_arch]
-    return network
 
 
 def _describe_data(dataset: data.Dataset, section: DatasetConfig | None, class_num: int) -> CardData:

@@ -97,6 +97,7 @@ def measure_reading(loader: Loader, images: int = MEASURED_IMAGES) -> ReadingTim
         pixels.append(image)
         labels.append(random.labels[samples.transform_label] if samples.transform_label else label)
     last = samples.transforms.last
+    # Transforms do not declare the type of their results, so `Samples` decides by the type of the image, too.
     if pixels and last is not None and pixels[0].dtype == np.uint8:
         pixels = list(timer.call(type(last).__name__, lambda: samples.normalize(np.stack(pixels))))
     if pixels and loader.reader.batch_transforms:

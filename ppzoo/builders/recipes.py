@@ -34,6 +34,7 @@ from ppzoo.config import (
 )
 from ppzoo.config.packaged_configs import BASES, FOLDER
 from ppzoo.errors import ConfigError, UnknownNameError, WeightsError
+from ppzoo.weights.load import RGB_CHANNELS
 
 logger = logging.getLogger("ppzoo")
 
@@ -42,7 +43,6 @@ REFERENCE_BATCH = 64  # images per step for which the learning rates below are m
 MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)  # the smallest and the largest
 IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
-RGB = 3  # channels
 CROP_RATIO = 0.875  # crop / short side of the resized image, unless both sizes are those of official weights
 
 
@@ -51,7 +51,7 @@ class _Sizes(NamedTuple):
 
     crop: int
     resize: Mapping[str, Any]
-    channels: int = RGB
+    channels: int = RGB_CHANNELS
 
 
 class _Schedule(NamedTuple):
@@ -216,9 +216,9 @@ def _adapted(ops: Sequence[ComponentSpec], sizes: _Sizes) -> tuple[ComponentSpec
     def adapted(op: ComponentSpec) -> ComponentSpec:
         if op.name == "ResizeImage":
             return replace(op, options=sizes.resize)
-        if sizes.channels != RGB and op.name == "DecodeImage":
+        if sizes.channels != RGB_CHANNELS and op.name == "DecodeImage":
             return replace(op, options={**op.options, "channels": sizes.channels})
-        if sizes.channels != RGB and op.name == "NormalizeImage":
+        if sizes.channels != RGB_CHANNELS and op.name == "NormalizeImage":
             values = {key: _values_of_channels(op.options[key], sizes.channels) for key in ("mean", "std")}
             return replace(op, options={**op.options, **values})
         return resized(op, sizes.crop)

@@ -25,6 +25,7 @@ from ppzoo.builders.report_sources import (
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError, DataError, errors_with_fixes
+from ppzoo.finite import MIN_PROBABILITY
 from ppzoo.layers import Classifier
 from ppzoo.progress import track
 from ppzoo.report import Note, make_note
@@ -35,7 +36,6 @@ FIXES_OF_EXPORTS = {  # for `errors_with_fixes`; an export has no such keys
     r"correct dataset\.image_root": "correct its path in the list",
 }
 PROBES = 2  # images on which the network and its export are compared
-MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 MIN_COMPLEMENT = 2.0**-25  # half of the distance between 1 and the float32 below
 
 

@@ -18,7 +18,7 @@ from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
 from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
-from ppzoo.builders.evaluation import build_run_evaluation, deployed_network
+from ppzoo.builders.evaluation import build_run_evaluation
 from ppzoo.builders.models import score_selector
 from ppzoo.builders.preprocessing import find_missing_decoding
 from ppzoo.builders.report_features import FeatureRecorder
@@ -204,7 +204,7 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
     features = [FeatureRecorder(evaluated.head_input, len(dataset))] if evaluated.head_input else []
     metrics = evaluated.run(outputs, *features)
     predictions = recorder.finish()
-    network = deployed_network(evaluated)
+    network = evaluated.deployed_layers
     names = dataset.classes if not config.Global.class_names and len(dataset.classes or ()) == class_num else None
     return EvaluatedNetwork(
         kind="run",

@@ -23,7 +23,7 @@ RUN_HELP = (
 )
 MAX_CHOICES = 8  # a message that suggests a choice also lists all choices if there are at most so many
 _KEY_WITHOUT_OPTION = re.compile(r"--[A-Z]\w*\.\w|[A-Z]\w*\.\w[\w.]*=")  # --Global.epochs=3 or Global.epochs=3
-_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later run replaced
+_EARLIER_RUN = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later run replaced
 
 
 class Parser(argparse.ArgumentParser):
@@ -294,7 +294,9 @@ def find_run_folder(folder: Path, *, takes_export: bool = False) -> Path:
     require_readable(folder, "RUN_FOLDER")
     runs = [folder]
     if not os.path.isfile(folder / RUN_CONFIG):
-        runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))
+        runs = sorted(
+            path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER_RUN.search(path.parent.name)
+        )
     if not runs:
         found, fix = f"{_describe_export(folder)}{folder}", "; use the folder of a run, such as output/LeNet"
         expected = f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}"

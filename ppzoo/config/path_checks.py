@@ -12,7 +12,7 @@ from ppzoo.config.data_sections import SplitConfig
 from ppzoo.config.parsing import Config
 from ppzoo.config.type_checks import Problem
 from ppzoo.config.validate import Task
-from ppzoo.files import ABSENT, describe_absence, is_url, weights_suggestion
+from ppzoo.files import ABSENT, WEIGHTS, describe_absence, is_url, weights_suggestion
 
 # Options of datasets: name, whether a path exists, and what it should be.
 DATA_PATHS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
@@ -69,9 +69,9 @@ def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
             if path != "Global.checkpoints" and not name.startswith(("http://", "https://")):
                 yield Problem(path, f"expected weights as a local path or an http(s) URL, got {name!r}")
             continue
-        if not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
+        if not any(os.path.exists(f"{name}{suffix}") for suffix in ("", WEIGHTS, ".pdiparams")):
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
-            hint = hint or suggest_path(Path(name), suffix=".pdparams")
+            hint = hint or suggest_path(Path(name), suffix=WEIGHTS)
             if not hint and path.endswith(".pretrained") and Path(name).name == name:  # `imagenet` in other libraries
                 hint = "; set it to true for the official weights"
             is_checkpoint = path == "Global.checkpoints"

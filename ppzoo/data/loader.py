@@ -19,7 +19,7 @@ from ppzoo.data.samples import Samples
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.data.worker_pool import StartMethod, WorkerPool
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.paddle_internals import array_memory
+from ppzoo.paddle_internals import share_memory
 
 
 class Batch(NamedTuple):
@@ -203,7 +203,7 @@ def _tensor(array: np.ndarray) -> Tensor:
     """
     if paddle.get_device() == "cpu":
         tensor = paddle.empty([1], array.dtype.name)  # tensors created in other ways leak 80 bytes each
-        tensor.get_tensor()._share_data_with(array_memory(array.__dlpack__()))
+        share_memory(tensor, array)
         return tensor
     if not paddle.device.is_compiled_with_cuda():
         return paddle.to_tensor(array)

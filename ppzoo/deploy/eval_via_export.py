@@ -12,7 +12,6 @@ from typing import Any
 
 import paddle
 
-from ppzoo.deploy.export_dir import PARAMETERS
 from ppzoo.deploy.formats import write_program
 from ppzoo.deploy.paddle_engine import InferenceProgram
 from ppzoo.deploy.rounding import is_rounding, max_errors, output_function
@@ -21,6 +20,7 @@ from ppzoo.files import write_atomically
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 from ppzoo.layers.classifier import HeadInput
+from ppzoo.weights.export_archives import PARAMETERS
 
 MIN_IMAGES = 512  # exporting takes about as long as running the network on half of these
 RELATIVE_TOLERANCE = 1e-4  # max. difference of a score, relative to the largest score

@@ -28,11 +28,9 @@ from ppzoo.files import (
     sync_folder,
 )
 from ppzoo.weights import is_export_archive, unpack_export
+from ppzoo.weights.export_archives import PARAMETERS, PROGRAM, PROGRAM_FILES
 from ppzoo.weights.inference_model import read_inference_params
 
-PROGRAM = "inference"
-PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
-PARAMETERS = f"{PROGRAM}.pdiparams"
 SETTINGS = EXPORT_SETTINGS
 PADDLE, ONNX, OPENVINO = "paddle", "onnx", "openvino"  # formats
 # The files of each format other than "paddle", by format and precision; the weights are in the last file.

@@ -20,9 +20,6 @@ from ppzoo.deploy.export_dir import (
     ONNX,
     OPENVINO,
     PADDLE,
-    PARAMETERS,
-    PROGRAM,
-    PROGRAM_FILES,
     SETTINGS,
     ExportedModel,
 )
@@ -32,6 +29,7 @@ from ppzoo.deploy.onnx_model import onnx_model
 from ppzoo.deploy.probabilities import Probabilities
 from ppzoo.errors import ConfigError
 from ppzoo.files import sha256
+from ppzoo.weights.export_archives import PARAMETERS, PROGRAM, PROGRAM_FILES
 
 FORMATS = (PADDLE, ONNX, OPENVINO)
 USUAL_ENGINES = {PADDLE: "paddle", ONNX: "onnxruntime", OPENVINO: "openvino"}

@@ -15,9 +15,10 @@ from pathlib import Path
 import paddle
 
 from ppzoo.deploy.batch import Normalization
-from ppzoo.deploy.export_dir import PROGRAM, ExportedModel
+from ppzoo.deploy.export_dir import ExportedModel
 from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, INPUT, Graph, NotConvertibleError, Operation
 from ppzoo.deploy.onnx_operators import CONVERTERS
+from ppzoo.weights.export_archives import PROGRAM
 
 __all__ = ["INPUT", "is_pir_program", "onnx_model"]
 

@@ -10,9 +10,10 @@ import numpy as np
 import paddle
 
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.export_dir import PADDLE, PARAMETERS, ExportedModel
+from ppzoo.deploy.export_dir import PADDLE, ExportedModel
 from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.host import usable_cores
+from ppzoo.weights.export_archives import PARAMETERS
 
 logger = logging.getLogger("ppzoo")
 

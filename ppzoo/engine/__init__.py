@@ -21,11 +21,10 @@ from ppzoo.engine.protocols import EvaluationObserver
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
 from ppzoo.engine.step_profile import Profile, chrome_trace
 from ppzoo.engine.train_state import Progress, TrainState
-from ppzoo.engine.trainer import EMA_SUFFIX, Plan, Trainer
+from ppzoo.engine.trainer import Plan, Trainer
 from ppzoo.engine.tta import TtaModel, zip_views
 
 __all__ = [
-    "EMA_SUFFIX",
     "MIN_STEPS",
     "SINGLE_PROCESS",
     "CheckpointSaver",

@@ -15,14 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ppzoo.errors import OutputError, PpzooError, exit_status_of
-from ppzoo.files import temporary_files
+from ppzoo.files import WEIGHTS, temporary_files
 from ppzoo.locks import Lock, hold
 
 logger = logging.getLogger("ppzoo")
 
 LOCK = ".lock"
 NOT_OF_RUN = {LOCK, "lost+found"}  # the latter is in the root of a file system
-_EARLIER = re.compile(r"earlier-[0-9]+\Z")
+_EARLIER_SUBFOLDER = re.compile(r"earlier-[0-9]+\Z")
 
 _held: dict[Path, Lock] = {}  # by folder
 
@@ -86,7 +86,7 @@ def unlock(folder: Path) -> None:
 
 def _has_weights(folder: Path) -> bool:
     """Return whether the folder has weights that were saved completely."""
-    return any(not file.name.endswith(".new.pdparams") for file in folder.glob("*.pdparams"))
+    return any(not file.name.endswith(f".new{WEIGHTS}") for file in folder.glob(f"*{WEIGHTS}"))
 
 
 def _lock(folder: Path) -> None:
@@ -136,8 +136,10 @@ def _move_down(folder: Path) -> Path:
     Manifests are moved first and weights last: if this is interrupted, nothing counts as a checkpoint any more, and the
     next run moves the remaining weights.
     """
-    order = {".manifest": 0, ".pdparams": 2}
-    entries = [entry for entry in folder.iterdir() if entry.name not in NOT_OF_RUN and not _EARLIER.match(entry.name)]
+    order = {".manifest": 0, WEIGHTS: 2}
+    entries = [
+        entry for entry in folder.iterdir() if entry.name not in NOT_OF_RUN and not _EARLIER_SUBFOLDER.match(entry.name)
+    ]
     earlier = _first_free(folder / "earlier-")
     earlier.mkdir()
     for entry in sorted(entries, key=lambda entry: order.get(entry.suffix, 1)):

@@ -21,14 +21,11 @@ from ppzoo.engine.protocols import Batch, Loss
 from ppzoo.engine.running_metrics import BatchStats, loss_weights, mean_losses, total_weights
 from ppzoo.engine.signals import StopSignals
 from ppzoo.engine.train_state import TrainState
-from ppzoo.errors import DataError, NotFiniteError, count_text
-from ppzoo.events import Callback, EpochReport, StepReport, Summary
+from ppzoo.errors import MAX_SHOWN_IMAGES, DataError, NotFiniteError, count_text
+from ppzoo.events import EMA_SUFFIX, Callback, EpochReport, StepReport, Summary
 from ppzoo.finite import require_finite_metrics
 
 logger = logging.getLogger("ppzoo")
-
-EMA_SUFFIX = "_ema"  # appended to the names of evaluation metrics that the averaged weights reach
-MAX_SHOWN_IMAGES = 3  # number of image names in an error message
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ import paddle.nn.functional as F
 
 from ppzoo.engine.protocols import Batch
 from ppzoo.errors import DataError
-from ppzoo.finite import require_finite
-
-MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
+from ppzoo.finite import MIN_PROBABILITY, require_finite
 
 
 class TtaBatch(NamedTuple):

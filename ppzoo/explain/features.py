@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError, errors_with_key
-from ppzoo.explain.networks import deployed_network, shape_errors, to_batch
+from ppzoo.explain.networks import network_to_explain, shape_errors, to_batch
 from ppzoo.finite import require_finite
 from ppzoo.layers import evaluation_mode
 from ppzoo.layers.classifier import HeadInput
@@ -33,7 +33,7 @@ def embed(model: paddle.nn.Layer, images: Any) -> np.ndarray:
         ConfigError: the images do not fit the network.
         TrainingError: the features are not finite.
     """
-    network, batch = deployed_network(model), to_batch(images)
+    network, batch = network_to_explain(model), to_batch(images)
     head_input = HeadInput(network)
     try:
         with evaluation_mode(network), shape_errors(batch), paddle.no_grad():

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError
-from ppzoo.explain.networks import deployed_network, shape_errors, to_batch
+from ppzoo.explain.networks import network_to_explain, shape_errors, to_batch
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier, evaluation_mode
 
@@ -59,7 +59,7 @@ def grad_cams(model: paddle.nn.Layer, images: Any, class_ids: Sequence[int] | No
         ConfigError: the images or classes do not fit the network, or it has no map with a height and a width.
         TrainingError: the network's output is not finite.
     """
-    network, batch = deployed_network(model), to_batch(images)
+    network, batch = network_to_explain(model), to_batch(images)
     with evaluation_mode(network), shape_errors(batch):
         features, to_logits = _last_map(network, batch)
         if features.ndim != 4:

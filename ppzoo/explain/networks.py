@@ -10,21 +10,20 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError
-from ppzoo.layers import Classifier
+from ppzoo.layers import Classifier, deployed_network
 
 # Parts of the errors for unsuitable shapes: of PaddlePaddle's and the native operators, and of pooling layers whose
 # window exceeds their input.
 SHAPE_ERRORS = ("(InvalidArgument)", "expected an input at least as large")
 
 
-def deployed_network(model: paddle.nn.Layer) -> Classifier:
-    """Return `model`; of a distillation, the network that is used for inference.
+def network_to_explain(model: paddle.nn.Layer) -> Classifier:
+    """Return the deployed network of `model`; see `layers.deployed_network`.
 
     Raises:
         ConfigError: it is not a network of ppzoo.
     """
-    name = getattr(model, "inference_arch", None)
-    network = model if name is None else model._sub_layers[name]
+    network = deployed_network(model)
     if not isinstance(network, Classifier):
         raise ConfigError(f"model: expected a network of ppzoo, got {type(network).__name__}")
     return network

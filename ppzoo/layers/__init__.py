@@ -4,7 +4,7 @@ from ppzoo.backports import apply_backports
 from ppzoo.layers.affine import LearnableAffineBlock, conv_norm_act_affine
 from ppzoo.layers.basic import activation, downscaled_dropout, dropout, make_divisible
 from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
-from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
+from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, deployed_network, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
 from ppzoo.layers.conv_sequence import SeparableBlock, SeparableBlocks, conv_sequence
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
@@ -88,6 +88,7 @@ __all__ = [
     "conv_relu",
     "conv_sequence",
     "convolution",
+    "deployed_network",
     "downscaled_dropout",
     "dropout",
     "evaluation_mode",

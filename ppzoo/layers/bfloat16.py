@@ -20,6 +20,7 @@ from ppzoo.native.operators import (
     REPLACED_IN_BFLOAT16,
     autocast_bfloat16,
 )
+from ppzoo.paddle_internals import conv_options
 
 # Nodes of the graph that compute nothing: transpose and flatten, and "GradNodeAccumulation", which are the parameters.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
@@ -67,12 +68,13 @@ def _is_fast(layer: nn.Conv2D) -> bool:
 
     Others are computed in float32, on converted copies of the images.
     """
-    has_kernel = _is_depthwise(layer) and layer._groups >= MIN_DEPTHWISE_CHANNELS and layer.bias is None
-    return layer._groups == 1 or has_kernel
+    groups = conv_options(layer).groups
+    return groups == 1 or (_is_depthwise(layer) and groups >= MIN_DEPTHWISE_CHANNELS and layer.bias is None)
 
 
 def _is_depthwise(layer: nn.Conv2D) -> bool:
-    return 1 < layer._groups == layer._in_channels == layer._out_channels
+    options = conv_options(layer)
+    return 1 < options.groups == options.in_channels == options.out_channels
 
 
 def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:

@@ -1,4 +1,4 @@
-"""Base class of all networks (head replacement, freezing) and the feature extractor."""
+"""Base class of all networks (head replacement, freezing), the feature extractor, and the parts of a network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from paddle import ParamAttr, nn
 
 from ppzoo.errors import ConfigError, suggestion
 from ppzoo.layers.reparam import Reparameterized
+from ppzoo.paddle_internals import conv_options, parameter_attributes, use_running_statistics
 
 DataFormat = Literal["NCHW", "NHWC"]
 
@@ -75,7 +76,7 @@ class Classifier(nn.Layer):
         self._stem_paths = self.stem_paths
         for path in self._stem_paths:
             layer = sublayer_at(self, path)
-            self._replace(layer, _resized_convolution(layer, in_channels, layer._out_channels))
+            self._replace(layer, _resized_convolution(layer, in_channels, conv_options(layer).out_channels))
         self.image_channels = in_channels
 
     @property
@@ -87,7 +88,7 @@ class Classifier(nn.Layer):
         return self._stem_paths or tuple(
             path
             for path, layer in self.named_sublayers()
-            if isinstance(layer, nn.Conv2D) and layer._in_channels == self.image_channels
+            if isinstance(layer, nn.Conv2D) and conv_options(layer).in_channels == self.image_channels
         )
 
     def _replace(self, old: nn.Layer, new: nn.Layer) -> None:
@@ -139,7 +140,7 @@ class Classifier(nn.Layer):
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm) and layer.weight.stop_gradient:
                 # Not `layer.eval()`: calling `train()` on a network that contains this one would undo it.
-                layer._use_global_stats = True
+                use_running_statistics(layer)
         return frozen
 
 
@@ -193,6 +194,12 @@ def sublayer_at(network: nn.Layer, path: str) -> nn.Layer:
     return dict(network.named_sublayers())[path]
 
 
+def deployed_network(model: nn.Layer) -> nn.Layer:
+    """Return the network that is used after training: of a distillation, the one that its `inference_arch` names."""
+    name = getattr(model, "inference_arch", None)
+    return model if name is None else dict(model.named_children())[name]
+
+
 class HeadInput:
     """Stores the features of a network (the input of its first head layer) whenever the network runs.
 
@@ -224,32 +231,36 @@ class HeadInput:
 def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
     """Build a layer like `layer` with `class_num` outputs, with its parameter names and initializers."""
     if isinstance(layer, nn.Conv2D):
-        return _resized_convolution(layer, layer._in_channels, class_num)
-    weight_attr = _parameter_attribute(layer.weight, layer._weight_attr)
+        return _resized_convolution(layer, conv_options(layer).in_channels, class_num)
     with paddle.utils.unique_name.guard():
-        return type(layer)(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=_bias_attribute(layer))
+        return type(layer)(layer.weight.shape[0], class_num, **_parameter_arguments(layer))
 
 
 def _resized_convolution(layer: nn.Conv2D, in_channels: int, out_channels: int) -> nn.Conv2D:
     """Build a convolution like `layer` with other channels, with its parameter names and initializers."""
+    options = conv_options(layer)
     with paddle.utils.unique_name.guard():
         return type(layer)(
             in_channels,
             out_channels,
-            layer._kernel_size,
-            stride=layer._stride,
-            padding=layer._padding,
-            padding_mode=layer._padding_mode,
-            dilation=layer._dilation,
-            groups=layer._groups,
-            weight_attr=_parameter_attribute(layer.weight, layer._param_attr),
-            bias_attr=_bias_attribute(layer),
-            data_format=layer._data_format,
+            options.kernel_size,
+            stride=options.stride,
+            padding=options.padding,
+            padding_mode=options.padding_mode,
+            dilation=options.dilation,
+            groups=options.groups,
+            data_format=options.data_format,
+            **_parameter_arguments(layer),
         )
 
 
-def _bias_attribute(layer: nn.Layer) -> ParamAttr | Literal[False]:
-    return False if layer.bias is None else _parameter_attribute(layer.bias, layer._bias_attr)
+def _parameter_arguments(layer: nn.Layer) -> dict[str, ParamAttr | Literal[False]]:
+    """Return the constructor's arguments for weight and bias of a layer like `layer`."""
+    weight, bias = parameter_attributes(layer)
+    return {
+        "weight_attr": _parameter_attribute(layer.weight, weight),
+        "bias_attr": False if layer.bias is None else _parameter_attribute(layer.bias, bias),
+    }
 
 
 def _parameter_attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:

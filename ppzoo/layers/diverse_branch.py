@@ -15,6 +15,7 @@ from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.native_layers import Conv2D
 from ppzoo.layers.param_names import batch_norm
 from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, norm_affine, pad_kernel
+from ppzoo.paddle_internals import norm_epsilon, running_statistics
 
 
 class IdentityConv1x1(nn.Conv2D):
@@ -41,7 +42,8 @@ class PaddedNorm(nn.Layer):
 
     def forward(self, x):
         norm = self.bn
-        zero = norm.bias - norm.weight * norm._mean / (norm._variance + norm._epsilon).sqrt()
+        mean, variance = running_statistics(norm)
+        zero = norm.bias - norm.weight * mean / (variance + norm_epsilon(norm)).sqrt()
         zero = zero.reshape([1, -1, 1, 1])
         return F.pad(norm(x) - zero, [self.padding] * 4) + zero
 

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import ParamAttr, nn
 
 from ppzoo.layers.native_layers import BatchNorm, Conv2D
+from ppzoo.paddle_internals import conv_options, norm_epsilon, running_statistics
 
 
 class Reparameterized(nn.Layer):
@@ -23,8 +24,9 @@ class Reparameterized(nn.Layer):
 
 def norm_affine(norm: BatchNorm) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Return `scale` and `shift` per channel: in evaluation, the batch norm is scale * x + shift."""
-    scale = norm.weight / (norm._variance + norm._epsilon).sqrt()
-    return scale, norm.bias - norm._mean * scale
+    mean, variance = running_statistics(norm)
+    scale = norm.weight / (variance + norm_epsilon(norm)).sqrt()
+    return scale, norm.bias - mean * scale
 
 
 def fuse_norm(kernel: paddle.Tensor, norm: BatchNorm) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -52,14 +54,15 @@ def fused_convolution(conv: Conv2D, kernel: paddle.Tensor, bias: paddle.Tensor, 
     Args:
         bias_name: the parameter name of the bias; unique in the network.
     """
+    options = conv_options(conv)
     with paddle.utils.unique_name.guard():
         fused = Conv2D(
-            conv._in_channels,
-            conv._out_channels,
-            conv._kernel_size,
-            stride=conv._stride,
-            padding=conv._padding,
-            groups=conv._groups,
+            options.in_channels,
+            options.out_channels,
+            options.kernel_size,
+            stride=options.stride,
+            padding=options.padding,
+            groups=options.groups,
             weight_attr=ParamAttr(name=conv.weight.name),
             bias_attr=ParamAttr(name=bias_name),
         )

@@ -15,22 +15,23 @@ from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
-from ppzoo.paddle_internals import sync_batch_norm
+from ppzoo.paddle_internals import norm_options, running_statistics, sync_batch_norm
 
 
 def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
     """Return norm(x) in training mode with the statistics of all processes, and update the running statistics."""
+    momentum, epsilon, data_layout, act = norm_options(norm)
+    running_mean, running_variance = running_statistics(norm)
     if x.place.is_gpu_place():
-        tensors = x, norm._mean, norm._variance, norm.weight, norm.bias
-        options = False, norm._momentum, norm._epsilon, norm._data_layout, False, False
-        y = sync_batch_norm(*tensors, *options)[0]
+        tensors = x, running_mean, running_variance, norm.weight, norm.bias
+        y = sync_batch_norm(*tensors, False, momentum, epsilon, data_layout, False, False)[0]
     else:
-        axes = [axis for axis in range(x.ndim) if axis != (1 if norm._data_layout == "NCHW" else x.ndim - 1)]
-        y, mean, variance = _SynchronizedNorm.apply(x, norm.weight, norm.bias, axes, norm._epsilon)
+        axes = [axis for axis in range(x.ndim) if axis != (1 if data_layout == "NCHW" else x.ndim - 1)]
+        y, mean, variance = _SynchronizedNorm.apply(x, norm.weight, norm.bias, axes, epsilon)
         with paddle.no_grad():
-            for running, latest in ((norm._mean, mean), (norm._variance, variance)):
-                running.set_value(norm._momentum * running + (1 - norm._momentum) * latest)
-    return y if norm._act is None else getattr(F, norm._act)(y)
+            for running, latest in ((running_mean, mean), (running_variance, variance)):
+                running.set_value(momentum * running + (1 - momentum) * latest)
+    return y if act is None else getattr(F, act)(y)
 
 
 def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from ppzoo.layers import (
     pad_kernel,
 )
 from ppzoo.models.catalog import Weights, register_variant
+from ppzoo.paddle_internals import conv_options
 
 
 class Stage(NamedTuple):
@@ -104,7 +105,7 @@ class RepDepthwiseSeparable(Reparameterized):
     def fuse(self) -> None:
         if self.is_fused:
             return
-        size = self.dw_conv._kernel_size[0]
+        size = conv_options(self.dw_conv).kernel_size[0]
         fused = [fuse_norm(branch.conv.weight, branch.bn) for branch in self.dw_conv_list]
         kernel = sum(pad_kernel(branch_kernel, size) for branch_kernel, _ in fused)
         bias = sum(branch_bias for _, branch_bias in fused)

@@ -30,6 +30,7 @@ from ppzoo.layers import (
     repvgg_branches,
 )
 from ppzoo.models.catalog import Weights, register_variant
+from ppzoo.paddle_internals import conv_options
 
 
 class Structure(NamedTuple):
@@ -123,7 +124,8 @@ class RepVGGBlock(Reparameterized):
             fuse_norm(pad_kernel(self.rbr_1x1.conv.weight, 3), self.rbr_1x1.bn),
         ]
         if self.rbr_identity is not None:
-            fused.append(fuse_norm(identity_kernel(dense._in_channels, dense._groups, 3), self.rbr_identity))
+            options = conv_options(dense)
+            fused.append(fuse_norm(identity_kernel(options.in_channels, options.groups, 3), self.rbr_identity))
         kernel, bias = (sum(values) for values in zip(*fused, strict=True))
         self.rbr_reparam = fused_convolution(dense, kernel, bias, self.rbr_dense.bn.bias.name)
         self.rbr_identity = None

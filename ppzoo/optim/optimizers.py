@@ -19,6 +19,7 @@ from ppzoo.native import momentum
 from ppzoo.optim.checks import require
 from ppzoo.optim.parameters import layer_factors, pattern_factors, select_exempted, set_learning_rate_factors
 from ppzoo.optim.regularizers import CLIPS, L2, REGULARIZERS, from_mapping
+from ppzoo.paddle_internals import set_multi_precision
 from ppzoo.registry import Registry
 
 logger = logging.getLogger("ppzoo")
@@ -182,7 +183,7 @@ class RMSProp(PenalizedRecipe):
         optimizer = paddle.optimizer.RMSProp(
             momentum=self.momentum, rho=self.rho, epsilon=self.epsilon, centered=self.centered, **common
         )
-        optimizer._multi_precision = self.multi_precision  # supported by PaddlePaddle, but not by its constructor
+        set_multi_precision(optimizer, self.multi_precision)  # the constructor does not have this option
         return optimizer
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.errors import PpzooError
-from ppzoo.events import Callback, EpochReport, Summary
+from ppzoo.events import EMA_SUFFIX, Callback, EpochReport, Summary
 from ppzoo.files import RUN_HISTORY, read_plain_file
 from ppzoo.report.writing import write_report
 
@@ -119,7 +119,7 @@ def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
         for part, key, label in (
             ("train", name, "train"),
             ("eval", name, "eval"),
-            ("eval", f"{name}_ema", "eval, averaged weights"),
+            ("eval", f"{name}{EMA_SUFFIX}", "eval, averaged weights"),
         ):
             found = [entry for entry in entries if key in (entry[part] or {})]
             if found:

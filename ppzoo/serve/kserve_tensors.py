@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ppzoo.files import SURROGATES
+
 BINARY_SIZE = "binary_data_size"
 MAX_ELEMENTS = 1 << 28
 MAX_AXES = 8
@@ -84,9 +86,7 @@ def read_id(content: dict[str, Any]) -> str | None:
         TensorError: it is not text, or contains half of a surrogate pair, which UTF-8 cannot represent.
     """
     identifier = content.get("id")
-    if identifier is not None and (
-        not isinstance(identifier, str) or any("\ud800" <= c <= "\udfff" for c in identifier)
-    ):
+    if identifier is not None and (not isinstance(identifier, str) or SURROGATES.search(identifier)):
         raise TensorError("id: expected text")
     return identifier
 

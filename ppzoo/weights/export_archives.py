@@ -17,9 +17,10 @@ from ppzoo.files import EXPORT_SETTINGS, make_folder, open_plain_file, sha256, s
 from ppzoo.host import cache_home
 from ppzoo.tar_headers import BLOCK, FILE, OTHER, Header, read_headers
 
-PROGRAMS = ("inference.json", "inference.pdmodel")
-PARAMETERS = "inference.pdiparams"
-NAMES = (*PROGRAMS, PARAMETERS, f"{PARAMETERS}.info", EXPORT_SETTINGS)
+PROGRAM = "inference"
+PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
+PARAMETERS = f"{PROGRAM}.pdiparams"
+NAMES = (*PROGRAM_FILES, PARAMETERS, f"{PARAMETERS}.info", EXPORT_SETTINGS)
 MAGIC, MAGIC_OFFSET = b"ustar", 257
 MAX_MEMBERS = 1000
 MAX_BYTES = 4 << 30  # of all unpacked files
@@ -83,8 +84,8 @@ def _find_members(file: BinaryIO, archive: Path) -> dict[str, Header]:
     size = sum(member.size for member in found.values())
     if size > MAX_BYTES:
         raise WeightsError(f"{archive} is refused: expected at most {MAX_BYTES} bytes of files, got {size}")
-    if PARAMETERS not in found or not found.keys() & set(PROGRAMS) or len(folders) > 1:
-        expected = f"{' or '.join(PROGRAMS)}, and {PARAMETERS}, in one folder"
+    if PARAMETERS not in found or not found.keys() & set(PROGRAM_FILES) or len(folders) > 1:
+        expected = f"{' or '.join(PROGRAM_FILES)}, and {PARAMETERS}, in one folder"
         raise WeightsError(f"{archive}: expected {expected}, got {sorted(found) or 'none of them'}")
     return found
 

@@ -24,7 +24,7 @@ from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloa
 if TYPE_CHECKING:
     import paddle
 
-RGB = 3  # channels
+RGB_CHANNELS = 3
 ARRAYS = "the given arrays"  # the name of a source that is not a file
 
 Candidates = Callable[[int], Iterable[tuple[str, Mapping[str, Shape]]]]
@@ -171,7 +171,7 @@ def convert_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """
     if channels == 1:
         return kernel.sum(axis=1, keepdims=True)
-    return kernel[:, np.arange(channels) % RGB] * np.asarray(RGB / channels, kernel.dtype)
+    return kernel[:, np.arange(channels) % RGB_CHANNELS] * np.asarray(RGB_CHANNELS / channels, kernel.dtype)
 
 
 def _convert_stem(
@@ -185,9 +185,9 @@ def _convert_stem(
     converted = {}
     for key in (f"{path}.weight" for path in stem):
         found, expected = values[key].shape if key in values else (), shapes.get(key, ())
-        if len(found) == len(expected) == 4 and found[1] == RGB != expected[1]:
+        if len(found) == len(expected) == 4 and found[1] == RGB_CHANNELS != expected[1]:
             values[key] = convert_channels(values[key], expected[1])
-            converted[key] = RGB, expected[1]
+            converted[key] = RGB_CHANNELS, expected[1]
     return converted
 
 

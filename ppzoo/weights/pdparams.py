@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo.errors import WeightsError, with_article
+from ppzoo.files import WEIGHTS
 from ppzoo.safe_pickle.allowlist import is_shape
 from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.weight_file import WeightFile, check_finite, find_file, report_read_errors, widen_bfloat16
@@ -38,7 +39,7 @@ def read_entries(path: str | os.PathLike[str]) -> WeightFile:
     """Read the arrays as `read_pdparams` does, and the parameter name of each structured name."""
     file = find_file(path)
     if file.suffix in (".pdopt", ".pdstates"):
-        raise WeightsError(f"expected weights, got training state: {file}; use {file.with_suffix('.pdparams')}")
+        raise WeightsError(f"expected weights, got training state: {file}; use {file.with_suffix(WEIGHTS)}")
     entries = _read_pickle(file)
     names = entries.pop(NAME_TABLE, {})
     if not isinstance(names, dict) or not all(isinstance(text, str) for pair in names.items() for text in pair):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import expand_user, is_url
+from ppzoo.files import WEIGHTS, expand_user, is_url
 from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
 from ppzoo.weights.export_archives import PARAMETERS, is_export_archive, unpack_export
@@ -56,7 +56,7 @@ def _read_path(path: Path) -> WeightFile:
 def _read_existing(path: Path) -> WeightFile:
     if is_export_archive(path):
         return read_inference_params(unpack_export(path) / PARAMETERS)
-    if os.path.isdir(path) and not (path.name and os.path.isfile(path.with_name(path.name + ".pdparams"))):
+    if os.path.isdir(path) and not (path.name and os.path.isfile(path.with_name(path.name + WEIGHTS))):
         params = find_params(path)
         if params is not None:
             return read_inference_params(params)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from ppzoo.errors import WeightsError, exit_status_of, nearest_name
-from ppzoo.files import ABSENT, describe_absence, weights_suggestion
+from ppzoo.files import ABSENT, WEIGHTS, describe_absence, weights_suggestion
 
-SUFFIX = ".pdparams"
 VARIANCE = "_variance"  # name of the running variance in PaddlePaddle's batch norm
 CHUNK = 1 << 18  # values checked at a time
 THREADS = 4
@@ -47,7 +46,7 @@ def report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise failure from error
 
 
-def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
+def find_file(path: str | os.PathLike[str], suffix: str = WEIGHTS) -> Path:
     """Return `path` if it is a file, else `path` with `suffix` appended.
 
     Raises:
@@ -59,7 +58,7 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
             if not os.access(candidate, os.R_OK):
                 raise WeightsError(f"cannot read {candidate}: Permission denied")
             return candidate
-    hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
+    hint = weights_suggestion(path) if suffix == WEIGHTS and path.suffix != ".safetensors" else ""
     if os.path.isdir(path):
         raise WeightsError(f"expected a {suffix} file, got the folder {path}{hint}")
     absence = describe_absence(path)

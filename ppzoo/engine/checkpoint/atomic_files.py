@@ -23,11 +23,11 @@ from types import MappingProxyType
 from typing import Any
 
 from ppzoo.errors import CheckpointError
-from ppzoo.files import read_plain_file, sha256, sync_folder, write_atomically
+from ppzoo.files import WEIGHTS, read_plain_file, sha256, sync_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
 
-WEIGHTS, EMA_WEIGHTS = ".pdparams", ".pdema"
+EMA_WEIGHTS = ".pdema"
 REQUIRED_SUFFIXES = (WEIGHTS, ".pdopt", ".pdstates")
 MANIFEST = ".manifest"
 ManifestEntry = dict[str, Any]

@@ -20,7 +20,6 @@ from ppzoo.engine.checkpoint.atomic_files import (
     EMA_WEIGHTS,
     MANIFEST,
     REQUIRED_SUFFIXES,
-    WEIGHTS,
     SavedFiles,
     commit,
     copy_checkpoint,
@@ -39,7 +38,7 @@ from ppzoo.engine.run_dir import unlock
 from ppzoo.engine.train_state import VERSIONS, Progress, TrainState
 from ppzoo.errors import CheckpointError, WeightsError
 from ppzoo.events import Callback, EpochReport, StepReport
-from ppzoo.files import describe_absence, weights_suggestion
+from ppzoo.files import WEIGHTS, describe_absence, weights_suggestion
 from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")

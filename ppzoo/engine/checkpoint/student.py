@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ppzoo.engine.checkpoint.atomic_files import NotSavedError
 from ppzoo.events import Callback, EpochReport
+from ppzoo.files import WEIGHTS
 from ppzoo.weights import read_pdparams, save_pdparams
 
 
@@ -26,7 +27,7 @@ class StudentWeights(Callback):
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         """Write the files for existing checkpoints: a run can be stopped between saving one and writing its file."""
         for prefix in ("latest", "best_model"):
-            if (self.folder / f"{prefix}.pdparams").exists():
+            if (self.folder / f"{prefix}{WEIGHTS}").exists():
                 self._extract(prefix)
 
     def on_epoch_end(self, report: EpochReport) -> None:
@@ -35,9 +36,9 @@ class StudentWeights(Callback):
             self._extract("best_model")
 
     def _extract(self, prefix: str) -> None:
-        weights = read_pdparams(self.folder / f"{prefix}.pdparams")
+        weights = read_pdparams(self.folder / f"{prefix}{WEIGHTS}")
         student = {key.removeprefix(self.part): value for key, value in weights.items() if key.startswith(self.part)}
-        path = self.folder / f"{prefix}_student.pdparams"
+        path = self.folder / f"{prefix}_student{WEIGHTS}"
         try:
             save_pdparams(student, path)
         except OSError as error:

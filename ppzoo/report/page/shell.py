@@ -12,17 +12,17 @@ import base64
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from string import Template
 from typing import Any, Literal, get_args
 
+from ppzoo.files import SURROGATES
+
 Language = Literal["en", "zh"]
 LANGUAGE_TAGS = {"en": "en", "zh": "zh-CN"}
 SHARED_SCRIPTS = ("page.js", "table.js", "chart.js")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 # JSON stays valid with these escapes, and HTML parsers find no tag and no comment in it.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -52,7 +52,7 @@ def build_page(
     script = "\n".join(["(() => {", '"use strict";', *map(read_part, (*SHARED_SCRIPTS, *script_files)), "})();"])
     return Template(read_part("page.html")).substitute(
         language=LANGUAGE_TAGS[language],
-        title=escape(_SURROGATES.sub("\ufffd", title)),
+        title=escape(SURROGATES.sub("\ufffd", title)),
         policy=content_security_policy(style, script),
         style=style,
         texts=to_json({**read_texts(language), **(texts or {})}),
@@ -90,7 +90,7 @@ def read_part(name: str) -> str:
 def to_json(value: Any) -> str:
     """Return JSON that can be embedded in an HTML `script` element."""
     text = json.dumps(_without_nan(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text.translate(_ESCAPES))
+    return SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text.translate(_ESCAPES))
 
 
 def _without_nan(value: Any) -> Any:

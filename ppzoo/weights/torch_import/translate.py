@@ -221,10 +221,12 @@ def _identity(name: str, layer: paddle.nn.Layer, shapes: Mapping[str, Shape]) ->
 
     The norm divides by sqrt(variance + epsilon); the variance is 1 - epsilon.
     """
+    from ppzoo.paddle_internals import norm_epsilon
+
     shape = shapes[f"{name}.weight"]
     if f"{name}._mean" not in shapes:
         return {f"{name}.weight": np.eye(shape[0], dtype=np.float32).reshape(shape)}
-    values = {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - layer._epsilon}
+    values = {"weight": 1.0, "bias": 0.0, "_mean": 0.0, "_variance": 1.0 - norm_epsilon(layer)}
     return {f"{name}.{kind}": np.full(shape, value, np.float32) for kind, value in values.items()}
 
 
