@@ -69,23 +69,28 @@ def add_classes_of_data(config: Config) -> Config:
     if config.Global.class_names:
         return config.with_class_num(len(config.Global.class_names))
     images = build_dataset(training_data(config), class_num=None)
-    if images.labels.ndim == 2:
-        count = images.labels.shape[1]
-        found = f"{count_text(count, 'label')} per image"
-    elif images.classes:
-        more = ", ..." if len(images.classes) > 3 else ""
-        count = len(images.classes)
-        found = f"{count_text(count, 'class')} ({', '.join(images.classes[:3])}{more})"
-    else:
-        count = int(images.labels.max()) + 1
-        found = f"{count_text(count, 'class')} (highest label + 1)"
+    count, found, fix = _count_classes(images)
     if count > MAX_CLASSES:
-        raise DataError(
-            f"Arch.class_num: expected at most {MAX_CLASSES}, got training data with {found}:"
-            f" {_describe_highest_label(images)}; correct that label, or set {TRAIN_DATA}.relabel to true"
-        )
+        raise DataError(f"Arch.class_num: expected at most {MAX_CLASSES}, got training data with {found}: {fix}")
     logger.info("Arch.class_num: the training data has %s", found)
     return config.with_class_num(count)
+
+
+def _count_classes(images: data.Dataset) -> tuple[int, str, str]:
+    """Return the number of classes of the training data, how it was found, and what to do if it is too high."""
+    if images.labels.ndim == 2:
+        count = images.labels.shape[1]
+        fix = f"correct the list file, or, if it is a table, set {TRAIN_DATA}.label_columns"
+        return count, f"{count_text(count, 'label')} per image", fix
+    if images.classes:
+        count = len(images.classes)
+        more = ", ..." if count > 3 else ""
+        found = f"{count_text(count, 'class')} ({', '.join(images.classes[:3])}{more})"
+        return count, found, f"correct the class folders or class names of {TRAIN_DATA}"
+    highest = int(images.labels.max())
+    label = f"label {highest} of {images.describe(int(images.labels.argmax()))}"
+    fix = f"{label}; correct that label, or set {TRAIN_DATA}.relabel to true"
+    return highest + 1, f"{count_text(highest + 1, 'class')} (highest label + 1)", fix
 
 
 def add_classes_of_run(config: Config) -> Config:
@@ -229,6 +234,14 @@ def read_class_labels(config: Config) -> dict[int, str]:
             or the names are those of the training in another order.
         DataError: the file cannot be read.
     """
+    labels, ignored = _find_class_labels(config)
+    if ignored:
+        logger.log(*ignored)
+    return labels
+
+
+def _find_class_labels(config: Config) -> tuple[dict[int, str], tuple[int, str] | None]:
+    """Return what `read_class_labels` returns, and level and text of the message about an ignored file, if any."""
     section = config.Infer.PostProcess
     count = class_count(config.Arch)
     of_run = dict(enumerate(config.Global.class_names or ()))
@@ -239,26 +252,27 @@ def read_class_labels(config: Config) -> dict[int, str]:
                 f"Infer.PostProcess.label_list: expected {count} names, one per class (Arch.class_num), got"
                 f" {len(names)}"
             )
-        return _require_order("Infer.PostProcess.label_list", dict(enumerate(names)), of_run)
+        return _require_order("Infer.PostProcess.label_list", dict(enumerate(names)), of_run), None
     file = section.class_id_map_file if section else None
     if not (section and file):
-        return of_run
+        return of_run, None
     with errors_with_key("Infer.PostProcess.class_id_map_file"):
         labels = data.read_labels(file, section.delimiter or " ", delimiter_key="Infer.PostProcess.delimiter")
-    if of_run and (len(labels) != count or max(labels) >= count):
-        logger.info("%s names %d classes, not %d: using the names of the training data", file, len(labels), count)
-        return of_run
-    if max(labels) >= count and data.is_shipped_list(file):  # as in a copy of PaddleClas's configurations
-        logger.warning(
-            "Infer.PostProcess.class_id_map_file: ignoring %s, which names %d classes, not %d", file, len(labels), count
-        )
-        return {}
-    if max(labels) >= count:
+    highest = max(labels)
+    if len(labels) > count or highest < count:
+        difference = f"names {count_text(len(labels), 'class')}, not {count}"
+    else:
+        difference = f"has the index {highest}, but the highest class index is {count - 1}"
+    if of_run and (len(labels) != count or highest >= count):
+        return of_run, (logging.INFO, f"{file} {difference}: using the names of the training data")
+    if highest >= count and data.is_shipped_list(file):  # as in a copy of PaddleClas's configurations
+        return {}, (logging.WARNING, f"Infer.PostProcess.class_id_map_file: ignoring {file}, which {difference}")
+    if highest >= count:
         raise ConfigError(
-            f"Infer.PostProcess.class_id_map_file: expected names of {count} classes (Arch.class_num), got"
-            f" {file!r} with names of {max(labels) + 1}; set another file or null"
+            f"Infer.PostProcess.class_id_map_file: expected names of {count} classes (Arch.class_num), got {file!r},"
+            f" which {difference}; set another file or null"
         )
-    return _require_order("Infer.PostProcess.class_id_map_file", labels, of_run)
+    return _require_order("Infer.PostProcess.class_id_map_file", labels, of_run), None
 
 
 def require_class_labels(config: Config) -> None:
@@ -290,26 +304,30 @@ def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) 
     return labels
 
 
-def _describe_highest_label(images: data.Dataset) -> str:
-    if images.labels.ndim == 2:
-        return "each image has one value per label"
-    return f"label {images.labels.max()} of {images.describe(int(images.labels.argmax()))}"
-
-
 def list_labels(config: Config) -> list[str]:
-    """Return the name of each class, in order; the index for a class without a name."""
-    labels = read_class_labels(config)
-    return [labels.get(index, str(index)) for index in range(class_count(config.Arch))]
+    """Return the name of each class, in order; the index for a class without a name.
+
+    Raises:
+        ConfigError, DataError: those of `read_class_labels`.
+    """
+    return _complete(read_class_labels(config), class_count(config.Arch))
 
 
 def list_readable_labels(config: Config) -> list[str]:
-    """Return the name of each class, in order, without an error if names cannot be read or do not fit.
+    """Return the names of `list_labels`, without messages, and without an error if they cannot be read or do not fit.
 
-    The names are those of `Global.class_names`, or else of `Infer.PostProcess` if there is one per class; a class
-    without a name has its index.
+    In case of such an error, the names are those of `Global.class_names`; a class without a name has its index.
     """
-    names = config.Global.class_names or _configured_labels(config) or ()
-    return [*names, *map(str, range(len(names), class_count(config.Arch)))]
+    try:
+        labels, _ = _find_class_labels(config)
+    except (ConfigError, DataError):
+        labels = dict(enumerate(config.Global.class_names or ()))
+    return _complete(labels, class_count(config.Arch))
+
+
+def _complete(labels: Mapping[int, str], count: int) -> list[str]:
+    """Return the name of each of `count` classes; the index for a class without a name."""
+    return [labels.get(index, str(index)) for index in range(count)]
 
 
 def training_data(config: Config) -> DatasetConfig:

@@ -147,7 +147,7 @@ def write_table(options: argparse.Namespace, network: Config | Path, source: Pat
     if not table.failures:
         return 0
     print_error(
-        f"error: {table.failures} of {count_text(table.count, noun)} cannot be read; the column `error` of"
+        f"error: no prediction for {table.failures} of {count_text(table.count, noun)}; the column `error` of"
         f" {one_line(task.output)} names the reasons"
     )
     return PpzooError.exit_status

@@ -96,7 +96,6 @@ class Loader:
 
         With a single training process, None is yielded for a batch of which no sample could be read.
 
-
         Raises:
             DataError: with `on_error` "raise", a sample cannot be read or transformed; with "skip", more than
                 `max_bad_fraction` of the samples were skipped, or, with several training processes, all samples of a

@@ -127,8 +127,7 @@ class RepeatedAugSampler(DistributedBatchSampler):
 
     Hoffer et al.: "Augment your batch: better training with larger batches". As in DeiT and PaddleClas, each sample is
     repeated `num_repeats` times in succession, with different random transforms; the processes take these copies in
-    turn, so that different processes see different copies. An epoch ends after as many samples as the dataset has,
-    rounded down to a multiple of `selected_round`: about 1 / num_repeats of the images occur in it.
+    turn, so that different processes see different copies.
 
     Args:
         batch_size, shuffle, drop_last, length, seed, rank, world_size: see `DistributedBatchSampler`.

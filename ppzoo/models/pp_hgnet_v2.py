@@ -66,7 +66,14 @@ STRUCTURES = {
 
 
 class ConvBNAct(KaimingConvBNLayer):
-    """Convolution, batch norm, ReLU, and with `lab` an affine block after the ReLU."""
+    """Convolution, batch norm, ReLU, and with `lab` an affine block after the ReLU.
+
+    Args:
+        in_channels, out_channels, kernel_size, act: as for `ConvBNLayer`.
+        lab: whether there is an affine block; never without an activation.
+        lr_mult: factor of the learning rate of all parameters; that of the affine block is multiplied by `LAB_LR`, too.
+        options: further arguments of `KaimingConvBNLayer`.
+    """
 
     def __init__(
         self,
@@ -89,7 +96,14 @@ class ConvBNAct(KaimingConvBNLayer):
 
 
 class LightConvBNAct(nn.Layer):
-    """A linear 1x1 convolution, then a depthwise convolution with ReLU."""
+    """A linear 1x1 convolution, then a depthwise convolution with ReLU.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the depthwise kernel, in pixels.
+        options: `lab` and `lr_mult` of both `ConvBNAct` layers.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options) -> None:
         super().__init__()
@@ -102,6 +116,11 @@ class LightConvBNAct(nn.Layer):
 
 class StemBlock(nn.Layer):
     """3x3 convolution of stride 2, max pooling parallel to two 2x2 convolutions, 3x3 of stride 2, 1x1 convolution.
+
+    Args:
+        mid_channels: channels after the first convolution.
+        out_channels: channels of the output.
+        options: `lab` and `lr_mult` of all `ConvBNAct` layers.
 
     Shape: N x 3 x H x W to N x out_channels x H/4 x W/4.
     """
@@ -124,7 +143,15 @@ class StemBlock(nn.Layer):
 class HGV2_Block(nn.Layer):
     """Consecutive convolutions; their outputs and the input are concatenated and projected by two 1x1 convolutions.
 
-    Shape: N x in_channels x H x W to N x out_channels x H x W.
+    Args:
+        in_channels: channels of the input.
+        stage: the stage that the block belongs to.
+        layer_num: number of convolutions before the concatenation.
+        light: use `LightConvBNAct` with 5x5 kernels instead of 3x3 convolutions.
+        shortcut: add the input to the output.
+        options: `lab` and `lr_mult` of all `ConvBNAct` layers.
+
+    Shape: N x in_channels x H x W to N x stage.out x H x W.
     """
 
     def __init__(
@@ -147,7 +174,15 @@ class HGV2_Block(nn.Layer):
 
 
 class HGV2_Stage(nn.Layer):
-    """A depthwise 3x3 convolution of stride 2 (not in the first stage), then blocks."""
+    """A depthwise 3x3 convolution of stride 2 (not in the first stage), then blocks.
+
+    Args:
+        in_channels: channels of the input.
+        stage: its channels and number of blocks.
+        layer_num, light: as for `HGV2_Block`.
+        downsample: whether there is the convolution of stride 2.
+        options: `lab` and `lr_mult` of all `ConvBNAct` layers.
+    """
 
     def __init__(
         self, in_channels: int, stage: Stage, layer_num: int, *, downsample: bool, light: bool, **options

@@ -7,19 +7,24 @@ import yaml
 from helpers.small_runs import paint_class_folders, small_config
 
 from ppzoo import builders, config, data
-from ppzoo.builders.class_names import list_labels
+from ppzoo.builders.class_names import list_labels, list_readable_labels
 from ppzoo.cli import main
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, DataError
 
 OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]
 
 
-def labels(file, class_num):
+def parsed(class_num, options, class_names=None):
     raw = {
+        "Global": {"class_names": class_names},
         "Arch": {"name": "LeNet", "class_num": class_num},
-        "Infer": {"transforms": OPS, "PostProcess": {"name": "Topk", "topk": 1, "class_id_map_file": str(file)}},
+        "Infer": {"transforms": OPS, "PostProcess": {"name": "Topk", "topk": 1, **options}},
     }
-    return list_labels(config.Config.parse(raw, builders.components(), task=None))
+    return config.Config.parse(raw, builders.components(), task=None)
+
+
+def labels(file, class_num, class_names=None):
+    return list_labels(parsed(class_num, {"class_id_map_file": str(file)}, class_names))
 
 
 def test_the_names_of_imagenet_are_ignored_for_other_classes(caplog):
@@ -33,6 +38,45 @@ def test_too_many_names_in_a_file_of_the_user_are_an_error(tmp_path):
     file.write_text("0 cat\n1 dog\n2 fox\n3 owl\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected names of 3 classes"):
         labels(file, 3)
+
+
+def test_an_index_that_is_too_high_is_named(tmp_path, caplog):
+    for name in ("names.txt", "imagenet1k_label_list.txt"):
+        (tmp_path / name).write_text("1 cat\n2 dog\n3 fox\n", encoding="utf-8")
+    expected = "has the index 3, but the highest class index is 2"
+    with pytest.raises(ConfigError, match=expected):
+        labels(tmp_path / "names.txt", 3)
+    with caplog.at_level("INFO", "ppzoo"):
+        assert labels(tmp_path / "imagenet1k_label_list.txt", 3) == ["0", "1", "2"]
+        assert labels(tmp_path / "names.txt", 3, ["blue", "green", "red"]) == ["blue", "green", "red"]
+    assert f"imagenet1k_label_list.txt, which {expected}" in caplog.text
+    assert f"names.txt {expected}: using the names of the training data" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "class_names", "expected"),
+    [
+        ({"label_list": ["Katze", "Hund"]}, ["cat", "dog"], ["Katze", "Hund"]),
+        ({"class_id_map_file": "two.txt"}, ["cat", "dog"], ["Katze", "Hund"]),
+        ({"class_id_map_file": "one.txt"}, ["cat", "dog"], ["cat", "dog"]),
+        ({"class_id_map_file": "one.txt"}, None, ["0", "Hund"]),
+        ({}, ["cat", "dog"], ["cat", "dog"]),
+        ({}, None, ["0", "1"]),
+    ],
+)
+def test_model_card_and_export_have_the_same_names(tmp_path, monkeypatch, options, class_names, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.txt").write_text("0 Katze\n1 Hund\n", encoding="utf-8")
+    (tmp_path / "one.txt").write_text("1 Hund\n", encoding="utf-8")
+    made = parsed(2, options, class_names)
+    assert list_labels(made) == list_readable_labels(made) == expected
+
+
+def test_names_that_cannot_be_read_are_an_error_of_the_export_only(tmp_path):
+    made = parsed(2, {"class_id_map_file": str(tmp_path / "missing.txt")}, ["cat", "dog"])
+    assert list_readable_labels(made) == ["cat", "dog"]
+    with pytest.raises(DataError, match="cannot read the label file"):
+        list_labels(made)
 
 
 @pytest.fixture
@@ -63,7 +107,7 @@ def test_names_of_too_many_classes_are_reported_before_training(list_config, tmp
     before = sorted(tmp_path.rglob("*"))
     expected = (
         "error: Infer.PostProcess.class_id_map_file: expected names of 2 classes (Arch.class_num), got"
-        f" {str(tmp_path / 'names.txt')!r} with names of 4; set another file or null"
+        f" {str(tmp_path / 'names.txt')!r}, which names 4 classes, not 2; set another file or null"
     )
     for command in ("check", "train"):
         assert run(command, list_config, tmp_path) == 2

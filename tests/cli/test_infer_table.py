@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 import ppzoo
-from ppzoo.batch_inference import TableSession
+from ppzoo.batch_inference import ClassFolders, TableSession
 from ppzoo.cli import main
 
 COMMAND = [sys.executable, "-c", "import sys; from ppzoo.cli import console; console()"]
@@ -76,7 +76,7 @@ def test_a_run_writes_what_it_prints(run_folder, images, tmp_path, capsys, chang
     assert infer(run_folder, images, "--output", tmp_path / "t.csv", *changed) == 2
     output = capsys.readouterr()
     assert output.out == f"32 images: {tmp_path / 't.csv'}\n"
-    assert "error: 2 of 32 images cannot be read; the column `error`" in output.err
+    assert "error: no prediction for 2 of 32 images; the column `error`" in output.err
     rows = read_csv(tmp_path / "t.csv")
     assert [row["path"] for row in rows if row["error"]] == ["empty, really.png", "red/broken.jpg"]
     predicted = {str(images / row["path"]): row for row in rows if not row["error"]}
@@ -164,6 +164,24 @@ def test_an_interrupted_table_is_resumed_with_its_sorted_copies(
     assert len({row["path"] for row in rows}) == len(rows) == 32
     sorted_files = {str(file.relative_to(tmp_path / "sorted")) for file in (tmp_path / "sorted").rglob("*.png")}
     assert sorted_files == {f"{row['class']}/{row['path']}" for row in rows if not row["error"]}
+
+
+def test_an_image_that_disappears_before_it_is_sorted_has_no_prediction(exported, photos, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "images"
+    shutil.copytree(photos / "red", folder)
+    add = ClassFolders.add
+
+    def remove_and_add(self, image, path, class_name):
+        if path == "1.png":
+            os.remove(image)
+        add(self, image, path, class_name)
+
+    monkeypatch.setattr(ClassFolders, "add", remove_and_add)
+    assert infer(exported, folder, "--output", tmp_path / "t.csv", "--sort-into", tmp_path / "sorted") == 2
+    rows = read_csv(tmp_path / "t.csv")
+    assert [(row["path"], row["class"]) for row in rows if row["error"]] == [("1.png", "")]
+    expected = f"error: no prediction for 1 of {len(rows)} images; the column `error` of {tmp_path / 't.csv'} names"
+    assert expected in capsys.readouterr().err
 
 
 def test_ctrl_c_reports_how_to_resume(exported, photos, tmp_path, capsys, monkeypatch):

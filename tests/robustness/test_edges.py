@@ -12,7 +12,7 @@ import yaml
 from runs import arguments, make_workspace, output_of
 
 import ppzoo
-from ppzoo.builders import build_metrics, build_transforms
+from ppzoo.builders import build_metrics, build_transforms, class_names, read_config
 from ppzoo.cli import main
 from ppzoo.data import MultiLabelDataset, TarShards
 from ppzoo.deploy.postprocess import Topk
@@ -113,6 +113,22 @@ def test_a_too_large_label_is_named(trained, tmp_path, capsys):
     assert main([*arguments(trained[0], "label"), "-o", data, "-o", "Arch={name: LeNet}"]) == 2
     assert "got training data with 1000000000 classes (highest label + 1): label 999999999" in one_error(capsys)
     assert not (trained[0].parent / "label").exists()
+
+
+def test_too_many_labels_per_image_are_an_error_about_the_list(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(class_names, "MAX_CLASSES", 3)
+    image = min((trained[0].parent / "train").rglob("*.png"))
+    (tmp_path / "list.txt").write_text(f"{image}\t0,1,0,1\n")
+    data = f"{{name: MultiLabelDataset, image_root: /, cls_label_path: {tmp_path / 'list.txt'}}}"
+    options = [f"DataLoader.Train.dataset={data}", "Arch={name: LeNet}", "Global.use_multilabel=true"]
+    options += ["Loss.Train=[{MultiLabelLoss: {weight: 1}}]", "Loss.Eval=null", "Metric=null", "DataLoader.Eval=null"]
+    read = read_config(str(trained[0]), options, "train")
+    with pytest.raises(DataError) as caught:
+        class_names.add_classes_of_data(read)
+    assert caught.value.line == (
+        "Arch.class_num: expected at most 3, got training data with 4 labels per image: correct the list file, or, if"
+        " it is a table, set DataLoader.Train.dataset.label_columns"
+    )
 
 
 @pytest.mark.parametrize("topk", [None, "2", 2.0, True])
