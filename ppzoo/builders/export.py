@@ -92,7 +92,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
         normalization,
         deploy.DEFAULT_OPSET if request.opset is None else request.opset,
     )
-    deploy.require_format_packages(options)
+    deploy.require_format_packages(options, request.precision)
     folder = _export_folder(run)
     warn_of_preprocessing(config)
     network = load_inference_network(config)

@@ -54,8 +54,11 @@ class ExportOptions:
     opset: int = DEFAULT_OPSET
 
 
-def require_format_packages(options: ExportOptions) -> None:
-    """Check that the formats exist, that their packages are installed, and that ONNX has the opset.
+def require_format_packages(options: ExportOptions, precision: str = "float32") -> None:
+    """Check that the formats exist, that the packages are installed, and that ONNX has the opset.
+
+    Args:
+        precision: "int8" needs ONNX Runtime, whose quantizer also quantizes models for OpenVINO.
 
     Raises:
         ConfigError: one of these is not the case.
@@ -64,6 +67,8 @@ def require_format_packages(options: ExportOptions) -> None:
         if kind not in FORMATS:
             raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, got {kind!r}")
         require_installed(USUAL_ENGINES[kind], f"format: {kind}")
+    if precision == "int8":
+        require_installed(USUAL_ENGINES[ONNX], "precision: int8")
     if ONNX in options.formats or OPENVINO in options.formats:
         from onnx import defs
 

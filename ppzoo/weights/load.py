@@ -242,11 +242,13 @@ def _fused_error(report: LoadReport, model: paddle.nn.Layer, entries: Mapping[st
 
 
 def _describe_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> str:
-    """Return '; the weights are for N classes' if only the number of classes prevents them from fitting, else ""."""
+    """Return '; the weights are for N classes: ...' if only the number of classes prevents them from fitting, else ""."""
     rest = replace(report, mismatched=dict(report.mismatched), reinitialised=[])
     _accept_other_class_num(rest, head_layers, shapes)
     biases = [report.mismatched[key][0] for key in rest.reinitialised if len(shapes[key]) == 1]
-    return f"; the weights are for {biases[0][0]} classes" if rest.complete and biases else ""
+    if not (rest.complete and biases):
+        return ""
+    return f"; the weights are for {biases[0][0]} classes: set class_num to {biases[0][0]}"
 
 
 def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> paddle.Tensor:

@@ -6,7 +6,7 @@
 
 Each network gets random weights that are conditioned: its batch norms have the statistics of their inputs, and its
 last layer is scaled so that the probabilities differ between photos. In RepVGG, the batch norms without a convolution
-are left as identities, and the convolutions beside them are scaled down: otherwise, rounding grows in each of the up to
+are left as identities, and the parallel convolutions are scaled down: otherwise, rounding grows in each of the up to
 47 layers until other classes win. The model runs in batches of 1 and 7; all probabilities have to be within 1e-4 of the
 network's, and the most probable classes have to be equal. A difference above 1e-4 passes only if a comparison with
 float64 shows that it is rounding. The exit status is 1 if one fails.
@@ -44,7 +44,7 @@ PHOTOS, CALIBRATION, CLASSES = 100, 32, 20
 BATCHES = (7, 1)
 TOLERANCE = 1e-4
 LOGIT_SPREAD = 2.0  # standard deviation of the logits between photos
-BRANCH_SCALE = 0.1  # of RepVGG's convolutions beside an identity
+BRANCH_SCALE = 0.1  # of RepVGG's convolutions that are parallel to an identity
 SETTINGS: dict[str, Any] = {
     "PreProcess": {"transform_ops": [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]},
     "PostProcess": {"Topk": {"topk": 5, "label_list": []}},

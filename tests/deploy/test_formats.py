@@ -178,6 +178,12 @@ def test_a_missing_package_is_one_line_before_anything_is_written(tmp_path, monk
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
+def test_int8_for_openvino_needs_onnxruntime(monkeypatch):
+    monkeypatch.setattr("ppzoo.deploy.engines.is_installed", lambda name: name != "onnxruntime")
+    with pytest.raises(ConfigError, match=r"precision: int8: onnxruntime is not installed: run `pip install"):
+        formats.require_format_packages(ExportOptions(("openvino",)), "int8")
+
+
 def test_a_format_that_differs_is_not_exported(tmp_path, monkeypatch):
     needs_engine("onnxruntime")
     monkeypatch.setattr(formats, "onnx_model", lambda *_, **__: wrong_model(tmp_path))

@@ -152,7 +152,7 @@ def test_head_with_another_class_number_is_reinitialised_and_reported(file, sour
 def test_strict_head_with_another_class_number_is_refused(file):
     network = build(class_num=3)
     before = values(network)
-    with pytest.raises(WeightsError, match=r"2 mismatched .*; the weights are for \d+ classes"):
+    with pytest.raises(WeightsError, match=r"2 mismatched .*; the weights are for (\d+) classes: set class_num to \1"):
         load_weights(network, file, head="strict")
     assert_same(values(network), before)
 
