@@ -5,6 +5,7 @@ Each rule is a regular expression, the entry of CONTRIBUTING.md's list that it b
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,11 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("ppzoo", "docs", "tools", "benchmarks", "tests")
-FILES = ("README.md",)
+FOLDERS = ("ppzoo", "docs", "tools", "benchmarks", "tests", "examples")
+FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
 DATA_FOLDERS = {"corpus", "fixtures"}
-SUFFIXES = {".py", ".md", ".yaml", ".yml", ".cc", ".h"}
+SUFFIXES = {".py", ".md", ".yaml", ".yml", ".cc", ".h", ".js", ".html", ".ipynb", ".json"}
+WORDS_TO_AVOID = "| Do not write | Write |"  # head of the tables in CONTRIBUTING.md
 
 
 class Rule(NamedTuple):
@@ -90,14 +92,31 @@ def texts() -> list[Path]:
     return sorted(path for path in found if not DATA_FOLDERS & set(path.parts))
 
 
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """Return the position and the text of each line; of a notebook, of the lines of its cells, without their outputs."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        return [
+            (f"cell {cell}, line {number}", line)
+            for cell, content in enumerate(json.loads(text)["cells"], 1)
+            for number, line in enumerate("".join(content["source"]).splitlines(), 1)
+        ]
+    lines, is_list = [], False
+    for number, line in enumerate(text.splitlines(), 1):
+        is_list = line.startswith("|") if is_list else line == WORDS_TO_AVOID
+        if not is_list:
+            lines.append((str(number), line))
+    return lines
+
+
 def violations(path: Path) -> list[str]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for position, line in read_lines(path):
         # Words joined by underscores in identifiers count as words.
         words = line.replace("_", " ")
         for rule in RULES:
             for match in re.finditer(rf"\b({rule.pattern})\b", words, re.IGNORECASE):
-                where = f"{path.relative_to(ROOT)}:{number}"
+                where = f"{path.relative_to(ROOT)}:{position}"
                 found.append(f"{where}: {match[0]!r}: write {rule.write}")
     return found
 

@@ -1,8 +1,8 @@
 """The check before training whether images can be read, so that a broken image is not found only after hours.
 
 All images of datasets of up to `MAX_DECODED` images are read and transformed. For larger datasets of image files, only
-the files are checked (each exists and is not empty), in some microseconds per image. Other large datasets, such as tar
-shards, are not checked.
+the files are checked (each exists, is a regular file and is not empty), in some microseconds per image. The images of
+other large datasets are not checked here; `TarShards` checks the structure of its shards when it opens them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppzoo.data.batch_reader import Failure
+from ppzoo.data.class_names import RelabeledDataset
 from ppzoo.data.datasets import ImageFiles
 from ppzoo.data.duplicates import map_in_threads
 from ppzoo.data.samples import Samples
@@ -26,6 +27,8 @@ def find_unreadable(samples: Samples, *, part: int = 0, parts: int = 1) -> list[
         part, parts: check only the samples `part`, `part` + `parts`, ..., for processes that share the work.
     """
     dataset, is_small = samples.dataset, len(samples) <= MAX_DECODED
+    if isinstance(dataset, RelabeledDataset):
+        dataset = dataset.dataset  # has the same images
 
     def check(index: int) -> None:
         if is_small:

@@ -17,6 +17,7 @@ from ppzoo.data import (
     iter_images,
     readability,
 )
+from ppzoo.data.class_names import RelabeledFiles
 from ppzoo.data.transforms import DecodeImage
 
 HIDDEN = ("._0.png", ".hidden.png", ".ipynb_checkpoints/0.png", "a/.git/0.png", "a/._0.PNG")
@@ -81,20 +82,23 @@ def test_hidden_members_of_shards_and_hidden_shards_are_skipped(tmp_path):
     assert shards.describe(0).endswith("0.tar: ./0.png")
 
 
-def listed(root, *names):
+def listed(root, *names, relabeled=False):
     (root / "list.txt").write_text("".join(f"{name} 0\n" for name in names))
     data = ImageNetDataset(image_root=str(root), cls_label_path=str(root / "list.txt"))
+    if relabeled:
+        data = RelabeledFiles(data, data.labels, ["all"])
     return Samples(data, Compose([DecodeImage()]), 0)
 
 
+@pytest.mark.parametrize("relabeled", [False, True])
 @pytest.mark.parametrize("is_small", [True, False])
-def test_unreadable_samples_are_found(folder, monkeypatch, is_small):
+def test_unreadable_samples_are_found(folder, monkeypatch, is_small, relabeled):
     monkeypatch.setattr(readability, "MAX_DECODED", 1000 if is_small else 1)
     (folder / "empty.png").touch()
     (folder / "cut.png").write_bytes((folder / "red" / "0.png").read_bytes()[:300])
     (folder / "folder.png").mkdir()
     names = ["red/0.png", "none.png", "empty.png", "cut.png", "folder.png", "blue/0.png"] * 20
-    samples = listed(folder, *names)
+    samples = listed(folder, *names, relabeled=relabeled)
     found = {failure.sample: failure.reason for failure in find_unreadable(samples)}
     broken = {1, 2, 3, 4} if is_small else {1, 2, 4}
     assert found.keys() == {index for index in range(120) if index % 6 in broken}
