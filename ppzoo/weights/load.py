@@ -242,7 +242,7 @@ def _fused_error(report: LoadReport, model: paddle.nn.Layer, entries: Mapping[st
 
 
 def _describe_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> str:
-    """Return '; the weights are for N classes: ...' if only the number of classes prevents them from fitting, else ""."""
+    """Return '; the weights are for N classes: ...' if they fit except for the number of classes, else ""."""
     rest = replace(report, mismatched=dict(report.mismatched), reinitialised=[])
     _accept_other_class_num(rest, head_layers, shapes)
     biases = [report.mismatched[key][0] for key in rest.reinitialised if len(shapes[key]) == 1]
