@@ -1534,7 +1534,8 @@ Case bfloat16_inverted_residual_case(Random& random) {
   std::vector<StageWeights> stages;
   std::vector<SavedStage<float>> saved;
   std::vector<SavedStage<const float>> read;
-  std::vector<Bfloat16SavedStage> half_saved;
+  std::vector<Bfloat16StageToSave> half_saved;
+  std::vector<Bfloat16StageToRead> half_read;
   std::vector<StageGradient> gradients, expected;
   for (int i = 0; i < 3; ++i) {
     const ConvShape& s = block.shapes[i];
@@ -1553,6 +1554,7 @@ Case bfloat16_inverted_residual_case(Random& random) {
     saved.push_back({kept[i], mean[2 * i], inverse[2 * i]});
     read.push_back({kept[i], mean[2 * i], inverse[2 * i]});
     half_saved.push_back({halves[i]->data(), mean[2 * i + 1], inverse[2 * i + 1]});
+    half_read.push_back({halves[i]->data(), mean[2 * i + 1], inverse[2 * i + 1]});
     expected.push_back({dw[2 * i], dgamma[2 * i], dbeta[2 * i]});
     gradients.push_back({dw[2 * i + 1], dgamma[2 * i + 1], dbeta[2 * i + 1]});
   }
@@ -1561,7 +1563,7 @@ Case bfloat16_inverted_residual_case(Random& random) {
   inverted_residual(block, exact, stages.data(), saved.data(), y);
   inverted_residual_gradients(block, exact, stages.data(), read.data(), exact_dy, expected.data(), dx);
   bfloat16_inverted_residual(block, x.data(), stages.data(), half_saved.data(), found.data());
-  bfloat16_inverted_residual_gradients(block, x.data(), stages.data(), half_saved.data(), dy.data(), gradients.data(),
+  bfloat16_inverted_residual_gradients(block, x.data(), stages.data(), half_read.data(), dy.data(), gradients.data(),
                                        has_dx ? gradient.data() : nullptr);
   result.compare("y", found.floats(), y.doubles());
   if (!smooth) return result;

@@ -57,7 +57,7 @@ void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* w
   if (depthwise(shape) && bias == nullptr && !shape.empty()) return bfloat16_depthwise_convolve(shape, {x}, weights, y);
   if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, bias, y);
   if (is_usual(shape) && !shape.empty()) {
-    return run_convolution(shape, Pass::kForward, Precision::kBfloat16, bias != nullptr, {x, weights, y, bias});
+    return onednn_convolve(shape, Precision::kBfloat16, x, weights, bias, y);
   }
   float* output = workspace(WorkspaceSlot::kFloatOutput, shape.output_size());
   convolve(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()), rounded_weights(shape, weights), bias,
@@ -79,7 +79,7 @@ void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const
                               [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
   }
   if (is_usual(shape)) {
-    return run_convolution(shape, Pass::kInputGradient, Precision::kBfloat16, false, {dx, weights, dy});
+    return onednn_input_gradient(shape, Precision::kBfloat16, weights, dy, dx);
   }
   float* gradient = workspace(WorkspaceSlot::kFloatInput, shape.input_size());
   convolve_input_gradient(shape, rounded_weights(shape, weights),
@@ -103,7 +103,7 @@ void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const B
                                     nullptr);
   }
   float* to = add ? workspace(WorkspaceSlot::kWeightGradients, shape.weight_size()) : dweights;
-  run_convolution(shape, Pass::kWeightGradient, Precision::kBfloat16, false, {x, to, dy});
+  onednn_weight_gradient(shape, Precision::kBfloat16, x, dy, to);
   if (add) accumulate(to, shape.weight_size(), dweights);
 }
 

@@ -16,6 +16,7 @@
 #include "kernels/bfloat16_depthwise.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/activation_simd.h"
 #include "kernels/depthwise_rows.h"

@@ -58,10 +58,11 @@ void add_part(NormGradient& norm, const Bfloat16* raw, const Bfloat16* dy, Activ
 }
 
 // The block's shapes and tensors under the names that both passes use.
+template <class SavedStage>
 struct Block {
   const InvertedResidual& block;
   const StageWeights* stages;
-  const Bfloat16SavedStage* saved;
+  const SavedStage* saved;
   const Bfloat16* x;
   const ConvShape &expand = block.shapes[0], &filter = block.shapes[1], &project = block.shapes[2];
 
@@ -75,28 +76,31 @@ struct Block {
     return {s.out_channels, s.output_pixels(), norm.gamma, norm.beta, saved[stage].mean, saved[stage].inverse_std};
   }
 };
+using ForwardBlock = Block<Bfloat16StageToSave>;
+using BackwardBlock = Block<Bfloat16StageToRead>;
 
 bool saves_expansion(const InvertedResidual& block) { return !recomputes_expansion(block.shapes[0]); }
 
-// Computes the expansion of the images from `image` on, and returns it. It is written to `saved`, or to slot
-// kInputBlocks if it is not saved.
-const Bfloat16* expand_part(const Block& b, int64_t image, const ConvShape& part) {
-  Bfloat16* to = saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(b.expand)
-                                          : halves(WorkspaceSlot::kInputBlocks, part.output_size());
+// Computes the expansion of the images from `image` on, and returns it. It is written to `to`, or to slot kInputBlocks
+// if that is null.
+template <class AnyBlock>
+const Bfloat16* expand_part(const AnyBlock& b, int64_t image, const ConvShape& part, Bfloat16* to = nullptr) {
+  if (to == nullptr) to = halves(WorkspaceSlot::kInputBlocks, part.output_size());
   bfloat16_convolve(part, b.x + image * input_of_one(b.expand), b.stages[0].weights, nullptr, to);
   return to;
 }
 
 // Returns the expansion in the backward pass: the saved one, or else the one that is computed again.
-const Bfloat16* expanded_part(const Block& b, int64_t image, const ConvShape& part) {
+const Bfloat16* expanded_part(const BackwardBlock& b, int64_t image, const ConvShape& part) {
   return saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(b.expand) : expand_part(b, image, part);
 }
 
-Statistics expansion_statistics(const Block& b) {
+Statistics expansion_statistics(const ForwardBlock& b) {
   const ConvShape& s = b.expand;
   std::optional<Moments> moments;
   for_parts(s, output_of_one(s), [&](int64_t image, const ConvShape& part) {
-    const Bfloat16* raw = expand_part(b, image, part);
+    Bfloat16* to = saves_expansion(b.block) ? b.saved[0].raw + image * output_of_one(s) : nullptr;
+    const Bfloat16* raw = expand_part(b, image, part, to);
     if (!moments) moments.emplace(s.out_channels, raw, s.output_pixels());
     moments->add(raw, part.output_pixels());
   });
@@ -104,7 +108,7 @@ Statistics expansion_statistics(const Block& b) {
 }
 
 // Writes the output of the depthwise convolution, and returns its statistics.
-Statistics filter_statistics(const Block& b, const Normalizer& norm) {
+Statistics filter_statistics(const ForwardBlock& b, const Normalizer& norm) {
   const float* weights = b.stages[1].weights;
   Bfloat16* filtered = b.saved[1].raw;
   if (saves_expansion(b.block)) {
@@ -125,7 +129,7 @@ Statistics filter_statistics(const Block& b, const Normalizer& norm) {
 }
 
 // Writes the output of the projection, and returns its statistics.
-Statistics project_statistics(const Block& b, const Normalizer& norm) {
+Statistics project_statistics(const ForwardBlock& b, const Normalizer& norm) {
   const ConvShape& s = b.project;
   std::optional<Moments> moments;
   for_parts(s, input_of_one(s), [&](int64_t image, const ConvShape& part) {
@@ -142,7 +146,7 @@ Statistics project_statistics(const Block& b, const Normalizer& norm) {
 }
 
 // Returns the gradient of the projection's output, in the workspace, and writes the gradients of the last norm.
-const Bfloat16* projection_output_gradient(const Block& b, const Bfloat16* dy, const StageGradient& to) {
+const Bfloat16* projection_output_gradient(const BackwardBlock& b, const Bfloat16* dy, const StageGradient& to) {
   const Bfloat16* raw = b.saved[2].raw;
   const Activation activation = b.block.activations[2];
   NormGradient norm = b.gradient_of(2);
@@ -155,7 +159,7 @@ const Bfloat16* projection_output_gradient(const Block& b, const Bfloat16* dy, c
 
 // Writes the gradient of the projection's weights. Adds the gradient of the projection's input to the first pass over
 // the second norm, and also writes it to `dfiltered` unless that is null.
-void projection_gradients(const Block& b, const Bfloat16* dprojected, NormGradient& second, float* dweights,
+void projection_gradients(const BackwardBlock& b, const Bfloat16* dprojected, NormGradient& second, float* dweights,
                           Bfloat16* dfiltered) {
   const Activation activation = b.block.activations[1];
   const Normalizer normalizer = second.normalizer(activation);
@@ -173,8 +177,8 @@ void projection_gradients(const Block& b, const Bfloat16* dprojected, NormGradie
 
 // Writes the gradients of the depthwise convolution. `dfiltered`: the gradient of the projection's input; null if it is
 // computed again from `dprojected`. `dexpanded`: the gradient of the first activation's argument.
-void filter_gradients(const Block& b, const Bfloat16* dprojected, const Bfloat16* dfiltered, const NormGradient& second,
-                      NormGradient& first, float* dweights, Bfloat16* dexpanded) {
+void filter_gradients(const BackwardBlock& b, const Bfloat16* dprojected, const Bfloat16* dfiltered,
+                      const NormGradient& second, NormGradient& first, float* dweights, Bfloat16* dexpanded) {
   const auto [first_act, second_act, third_act] = b.block.activations;
   const Normalizer norm = first.normalizer(first_act);
   const auto compute = [&](int64_t image, const ConvShape& part) {
@@ -197,7 +201,7 @@ void filter_gradients(const Block& b, const Bfloat16* dprojected, const Bfloat16
 
 // Writes the gradients of the expansion's weights and input. `first`: the gradient of the expansion's norm after the
 // first pass; `dexpanded`: the gradient of the argument of its activation.
-void expansion_gradients(const Block& b, const NormGradient& first, const Bfloat16* dexpanded, float* dweights,
+void expansion_gradients(const BackwardBlock& b, const NormGradient& first, const Bfloat16* dexpanded, float* dweights,
                          Bfloat16* dx) {
   const ConvShape& s = b.expand;
   for_parts(s, output_of_one(s), [&](int64_t image, const ConvShape& part) {
@@ -226,9 +230,9 @@ int64_t bfloat16_saved_elements(const InvertedResidual& block, int stage) {
 }
 
 void bfloat16_inverted_residual(const InvertedResidual& block, const Bfloat16* x, const StageWeights* stages,
-                                const Bfloat16SavedStage* saved, Bfloat16* y) {
+                                const Bfloat16StageToSave* saved, Bfloat16* y) {
   if (block.shapes[2].empty()) return;
-  const Block b{block, stages, saved, x};
+  const ForwardBlock b{block, stages, saved, x};
   const Normalizer first = b.finalize(0, expansion_statistics(b));
   const Normalizer second = b.finalize(1, filter_statistics(b, first));
   const Normalizer third = b.finalize(2, project_statistics(b, second));
@@ -237,10 +241,10 @@ void bfloat16_inverted_residual(const InvertedResidual& block, const Bfloat16* x
 }
 
 void bfloat16_inverted_residual_gradients(const InvertedResidual& block, const Bfloat16* x, const StageWeights* stages,
-                                          const Bfloat16SavedStage* saved, const Bfloat16* dy,
+                                          const Bfloat16StageToRead* saved, const Bfloat16* dy,
                                           const StageGradient* gradients, Bfloat16* dx) {
   if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx);
-  const Block b{block, stages, saved, x};
+  const BackwardBlock b{block, stages, saved, x};
   const Bfloat16* dprojected = projection_output_gradient(b, dy, gradients[2]);
   Bfloat16* dfiltered = saves_expansion(block) ? halves(WorkspaceSlot::kOutputBlocks, b.project.input_size()) : nullptr;
   NormGradient second = b.gradient_of(1), first = b.gradient_of(0);

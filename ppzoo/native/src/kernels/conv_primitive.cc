@@ -13,6 +13,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "kernels/onednn.h"
 #include "kernels/parallel.h"
@@ -20,6 +21,8 @@
 
 namespace ppzoo {
 namespace {
+
+enum class Pass { kForward, kInputGradient, kWeightGradient };
 
 using namespace onednn;
 
@@ -238,19 +241,18 @@ CachedPrimitive& cached_primitive(const ConvShape& shape, Pass pass, Precision p
   return recent.front().second;
 }
 
-void set(const Memory& memory, const void* data) {
-  check(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(data)), "use a tensor");
-}
+void set(const Memory& memory, void* data) { check(dnnl_memory_set_data_handle(memory.get(), data), "use a tensor"); }
+
+// oneDNN takes void* also for memory that it only reads.
+void* read_only(const void* data) { return const_cast<void*>(data); }
 
 void execute(const Primitive& primitive, const std::vector<dnnl_exec_arg_t>& arguments) {
   check(dnnl_primitive_execute(primitive.get(), stream(), static_cast<int>(arguments.size()), arguments.data()),
         "run a primitive");
 }
 
-}  // namespace
-
-void run_convolution(const ConvShape& shape, Pass pass, Precision precision, bool bias,
-                     const std::vector<const void*>& data) {
+// Runs one pass. `data`: the tensors in the order of `arguments_of`.
+void run(const ConvShape& shape, Pass pass, Precision precision, bool bias, const std::vector<void*>& data) {
   const AvailableThreads threads;
   CachedPrimitive& cached = cached_primitive(shape, pass, precision, bias, threads.count());
   const bool writes_weights = pass == Pass::kWeightGradient;
@@ -276,6 +278,23 @@ void run_convolution(const ConvShape& shape, Pass pass, Precision precision, boo
     execute(cached.reorder, {{kSource, cached.arguments[1].get()}, {kDestination, cached.plain.get()}});
   }
   check(dnnl_stream_wait(stream()), "finish a stream");
+}
+
+}  // namespace
+
+void onednn_convolve(const ConvShape& shape, Precision precision, const void* x, const float* weights,
+                     const float* bias, void* y) {
+  run(shape, Pass::kForward, precision, bias != nullptr, {read_only(x), read_only(weights), y, read_only(bias)});
+}
+
+void onednn_input_gradient(const ConvShape& shape, Precision precision, const float* weights, const void* dy,
+                           void* dx) {
+  run(shape, Pass::kInputGradient, precision, false, {dx, read_only(weights), read_only(dy)});
+}
+
+void onednn_weight_gradient(const ConvShape& shape, Precision precision, const void* x, const void* dy,
+                            float* dweights) {
+  run(shape, Pass::kWeightGradient, precision, false, {read_only(x), dweights, read_only(dy)});
 }
 
 }  // namespace ppzoo

@@ -117,12 +117,11 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
       ConvShape piece = shape;
       piece.channels = count, piece.weight_stride = shape.channels * taps;
-      const bool has_bias = bias != nullptr && first == 0;
-      run_convolution(piece, Pass::kForward, Precision::kFloat32, has_bias, {slice, weights + first * taps, to, bias});
+      onednn_convolve(piece, Precision::kFloat32, slice, weights + first * taps, first == 0 ? bias : nullptr, to);
     };
     return sum_over_channel_slices(shape, x, pixels, shape.channels, y, shape.output_size(), add);
   }
-  run_convolution(shape, Pass::kForward, Precision::kFloat32, bias != nullptr, {x, weights, y, bias});
+  onednn_convolve(shape, Precision::kFloat32, x, weights, bias, y);
 }
 
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx, bool add) {
@@ -155,12 +154,12 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
     const auto add_slice = [&](int64_t first, const float* slice, int64_t count, float* to) {
       ConvShape piece = shape;
       piece.out_channels = count;
-      run_convolution(piece, Pass::kInputGradient, Precision::kFloat32, false, {to, weights + first * filter, slice});
+      onednn_input_gradient(piece, Precision::kFloat32, weights + first * filter, slice, to);
     };
     const int64_t pixels = shape.output_size() / shape.out_channels;
     return sum_over_channel_slices(shape, dy, pixels, shape.out_channels, dx, shape.input_size(), add_slice);
   }
-  run_convolution(shape, Pass::kInputGradient, Precision::kFloat32, false, {dx, weights, dy});
+  onednn_input_gradient(shape, Precision::kFloat32, weights, dy, dx);
 }
 
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
@@ -183,7 +182,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
   for_pieces(shape, [&](const ConvShape& piece, int64_t first_input, int64_t first_output, bool first) {
     const bool adding = add || !first;
     float* to = adding ? workspace(WorkspaceSlot::kWeightGradients, shape.weight_size()) : dweights;
-    run_convolution(piece, Pass::kWeightGradient, Precision::kFloat32, false, {x + first_input, to, dy + first_output});
+    onednn_weight_gradient(piece, Precision::kFloat32, x + first_input, dy + first_output, to);
     if (adding) accumulate(to, shape.weight_size(), dweights);
   });
 }

@@ -17,9 +17,10 @@ using ppzoo::InvertedResidual;
 
 // The values of a block that the forward pass saves for the backward pass: those of its stages, and the block's output,
 // which is the input of the next block (null for the last block).
+template <class Raw, class Statistic>
 struct SavedBlock {
-  std::array<ppzoo::Bfloat16SavedStage, kStages> stages;
-  Bfloat16* output;
+  std::array<ppzoo::Bfloat16SavedStage<Raw, Statistic>, kStages> stages;
+  Raw* output;
 };
 
 // The saved values of all blocks are in two tensors, since each PaddlePaddle tensor costs microseconds: the outputs of
@@ -52,8 +53,10 @@ int64_t statistics_size(const std::vector<InvertedResidual>& blocks) {
   return size;
 }
 
-std::vector<SavedBlock> saved_blocks(const std::vector<InvertedResidual>& blocks, Bfloat16* raw, float* statistics) {
-  std::vector<SavedBlock> results(blocks.size());
+template <class Raw, class Statistic>
+std::vector<SavedBlock<Raw, Statistic>> saved_blocks(const std::vector<InvertedResidual>& blocks, Raw* raw,
+                                                     Statistic* statistics) {
+  std::vector<SavedBlock<Raw, Statistic>> results(blocks.size());
   for (size_t i = 0; i < blocks.size(); ++i) {
     for (size_t stage = 0; stage < kStages; ++stage) {
       const int64_t channels = blocks[i].shapes[stage].out_channels;
@@ -96,10 +99,8 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
   require_shape(statistics, "statistics", {statistics_size(blocks)});
   require_output_shape(dy, "output gradient", blocks.back().shapes[2], kBfloat16);
   StagesBackward backward(shapes_of(blocks), weights, gammas, betas);
-  const Tensor dx = need_dx ? empty_like(x) : placeholder(x);
-  // The backward pass only reads through the pointers to saved values.
-  const auto saved =
-      saved_blocks(blocks, const_cast<Bfloat16*>(data(raw)), const_cast<float*>(statistics.data<float>()));
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  const auto saved = saved_blocks(blocks, data(raw), statistics.data<float>());
   Tensor output_gradient = dy;
   for (size_t i = blocks.size(); i-- > 0;) {
     const Bfloat16* input = i == 0 ? data(x) : saved[i - 1].output;

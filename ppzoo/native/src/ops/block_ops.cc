@@ -88,7 +88,7 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
   require_shape(saved, "saved values", {saved_size(blocks)});
   require_output_shape(dy, "output gradient", blocks.back().shapes[2]);
   StagesBackward backward(shapes_of(blocks), weights, gammas, betas);
-  const Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
   const auto saved_values = saved_blocks(blocks, saved.data<float>());
   Tensor output_gradient = dy;
   for (size_t i = blocks.size(); i-- > 0;) {
