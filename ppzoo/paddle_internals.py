@@ -28,7 +28,6 @@ from paddle.jit.sot.psdb import in_sot
 __all__ = [
     "NO_AMP",
     "ConvOptions",
-    "NormOptions",
     "add_gradient_hook",
     "conv_options",
     "dygraph_tracer",
@@ -36,7 +35,6 @@ __all__ = [
     "in_sot",
     "load_op_library",
     "norm_epsilon",
-    "norm_options",
     "parameter_attributes",
     "run_custom_op",
     "running_statistics",
@@ -103,19 +101,6 @@ def conv_options(conv: nn.Conv2D) -> ConvOptions:
 def parameter_attributes(layer: nn.Conv2D | nn.Linear) -> tuple[ParamAttr | None, ParamAttr | None]:
     """Return the attributes of weight and bias that were passed to the constructor of a layer."""
     return (layer._param_attr if isinstance(layer, nn.Conv2D) else layer._weight_attr), layer._bias_attr
-
-
-class NormOptions(NamedTuple):
-    """Arguments of a batch norm's constructor; `act` is the name of a function in `paddle.nn.functional`, or None."""
-
-    momentum: float
-    epsilon: float
-    data_layout: str
-    act: str | None
-
-
-def norm_options(norm: nn.BatchNorm) -> NormOptions:
-    return NormOptions(norm._momentum, norm._epsilon, norm._data_layout, norm._act)
 
 
 def norm_epsilon(norm: nn.Layer) -> float:

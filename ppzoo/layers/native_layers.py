@@ -155,7 +155,17 @@ class BatchNorm(nn.BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.synchronized and self.uses_batch_statistics:
-            return synchronized_norm(self, operators.to_float32(x))
+            y = synchronized_norm(
+                operators.to_float32(x),
+                self.weight,
+                self.bias,
+                self._mean,
+                self._variance,
+                momentum=self._momentum,
+                epsilon=self._epsilon,
+                data_layout=self._data_layout,
+            )
+            return y if self._act is None else getattr(F, self._act)(y)
         if self.supports(x, self._act):
             return self.forward_native(x, self._act)
         if paddle.in_dynamic_mode() and self.uses_batch_statistics and not self.has_contiguous_statistics:

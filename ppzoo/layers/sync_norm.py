@@ -11,27 +11,33 @@ from typing import Any
 
 import paddle
 import paddle.distributed as dist
-from paddle import Tensor, nn
+from paddle import Tensor
 from paddle.autograd import PyLayer
-from paddle.nn import functional as F
 
-from ppzoo.paddle_internals import norm_options, running_statistics, sync_batch_norm
+from ppzoo.paddle_internals import sync_batch_norm
 
 
-def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
-    """Return norm(x) in training mode with the statistics of all processes, and update the running statistics."""
-    momentum, epsilon, data_layout, act = norm_options(norm)
-    running_mean, running_variance = running_statistics(norm)
+def synchronized_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    *,
+    momentum: float,
+    epsilon: float,
+    data_layout: str,
+) -> Tensor:
+    """Return the batch norm of `x` by the statistics of all processes, and update the running statistics."""
     if x.place.is_gpu_place():
-        tensors = x, running_mean, running_variance, norm.weight, norm.bias
-        y = sync_batch_norm(*tensors, False, momentum, epsilon, data_layout, False, False)[0]
-    else:
-        axes = [axis for axis in range(x.ndim) if axis != (1 if data_layout == "NCHW" else x.ndim - 1)]
-        y, mean, variance = _SynchronizedNorm.apply(x, norm.weight, norm.bias, axes, epsilon)
-        with paddle.no_grad():
-            for running, latest in ((running_mean, mean), (running_variance, variance)):
-                running.set_value(momentum * running + (1 - momentum) * latest)
-    return y if act is None else getattr(F, act)(y)
+        tensors = x, running_mean, running_variance, weight, bias
+        return sync_batch_norm(*tensors, False, momentum, epsilon, data_layout, False, False)[0]
+    axes = [axis for axis in range(x.ndim) if axis != (1 if data_layout == "NCHW" else x.ndim - 1)]
+    y, mean, variance = _SynchronizedNorm.apply(x, weight, bias, axes, epsilon)
+    with paddle.no_grad():
+        for running, latest in ((running_mean, mean), (running_variance, variance)):
+            running.set_value(momentum * running + (1 - momentum) * latest)
+    return y
 
 
 def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
