@@ -93,7 +93,7 @@ def texts() -> list[Path]:
 
 
 def read_lines(path: Path) -> list[tuple[str, str]]:
-    """Return the position and the text of each line; of a notebook, of the lines of its cells, without outputs."""
+    """Return the position and the text of each line; of a notebook, of its cells without their outputs."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         return [

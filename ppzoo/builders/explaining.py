@@ -186,7 +186,7 @@ def rank_similar(
     if not kept:
         return []
     order, similarities = explain.nearest(features[kept], query, count)
-    return [(files[kept[place]], float(value)) for place, value in zip(order, similarities, strict=True)]
+    return [(files[kept[position]], float(value)) for position, value in zip(order, similarities, strict=True)]
 
 
 class _Input(NamedTuple):

@@ -12,10 +12,10 @@ from ppzoo import data, deploy
 from ppzoo.builders.components import build_transforms
 from ppzoo.builders.export_images import (
     EvaluationData,
+    evenly_spaced,
     open_data,
     read_sample,
     sources_of_dataset,
-    spread,
     stack_images,
 )
 from ppzoo.builders.inference import find_images
@@ -66,7 +66,7 @@ def _read_calibration_images(
         sources = sources_of_dataset(dataset, CALIBRATION_COUNT)
         return stack_images(sources, transforms, normalization, "the training data")
     files = find_images([folder], key="--calibration")
-    chosen = [files[index] for index in spread(len(files), CALIBRATION_COUNT)]
+    chosen = [files[index] for index in evenly_spaced(len(files), CALIBRATION_COUNT)]
     with errors_with_key("--calibration"):
         sources = [(str(file), partial(read_plain_file, file)) for file in chosen]
         return stack_images(sources, transforms, normalization, str(folder))

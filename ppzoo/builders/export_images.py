@@ -98,8 +98,8 @@ def stack_images(
     return deploy.CheckImages(np.stack(images), np.stack(pixels) if pixels else None, name)
 
 
-def spread(length: int, count: int) -> list[int]:
-    """Return at most `count` indices from 0 to `length` - 1, evenly spread."""
+def evenly_spaced(length: int, count: int) -> list[int]:
+    """Return at most `count` evenly spaced indices from 0 to `length` - 1."""
     return np.unique(np.linspace(0, length - 1, count).astype(int)).tolist()
 
 
@@ -134,7 +134,7 @@ def open_data(config: Config, split: Literal["Train", "Eval"]) -> data.Dataset:
 
 def sources_of_dataset(dataset: data.Dataset, count: int) -> list[tuple[str, Source]]:
     """Return name and reader of at most `count` images of a dataset as they are, before transforms."""
-    indices = spread(len(dataset), count)
+    indices = evenly_spaced(len(dataset), count)
     return [(dataset.describe(index), partial(_read_source, dataset, index)) for index in indices]
 
 

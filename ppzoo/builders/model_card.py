@@ -92,8 +92,8 @@ def _source(section: DatasetConfig | None) -> str:
     if section is None:
         return "unknown data"
     found = [section.spec.option(key) for key in ("cls_label_path", "image_root", "root", "data_file")]
-    places = [text for text in found if isinstance(text, str)]
-    return f"{section.spec.name} ({', '.join(places)})" if places else section.spec.name
+    sources = [text for text in found if isinstance(text, str)]
+    return f"{section.spec.name} ({', '.join(sources)})" if sources else section.spec.name
 
 
 def _recipe(config: Config) -> Iterator[tuple[str, str]]:

@@ -108,8 +108,8 @@ def build_map(
         notes.append(make_note("map_part", shown=len(positions), images=len(predictions)))
     if len(positions) < MIN_MAP_IMAGES:
         return None
-    places = explain.project(_scale_to_unit_length(np.stack(vectors)), method)
-    columns = (places[:, 0], places[:, 1], predictions.labels[positions], predictions.predicted[positions])
+    points = explain.project(_scale_to_unit_length(np.stack(vectors)), method)
+    columns = (points[:, 0], points[:, 1], predictions.labels[positions], predictions.predicted[positions])
     return {"method": method, "points": [list(point) for point in zip(*columns, strict=True)]}
 
 

@@ -85,13 +85,13 @@ def checkpointed_config(config: Config) -> dict[str, Any]:
 
 def describe_finished(state: engine.TrainState, epochs: int, checkpoint: Path) -> str | None:
     """Return why nothing is left to train after `checkpoint`, and how to continue; None if something is left."""
-    done, patience = state.progress.epoch, state.early_stopping
+    done, early_stopping = state.progress.epoch, state.early_stopping
     if done >= epochs:
         reason = f"trained {done} of {epochs} epochs" if done == epochs else f"trained {done} epochs (of {epochs})"
         setting = f"Global.epochs={done + epochs}"
-    elif patience is not None and patience.should_stop:
+    elif early_stopping is not None and early_stopping.should_stop:
         reason = f"stopped early after {done} of {epochs} epochs"
-        setting = f"Global.early_stopping.patience={patience.waited + patience.patience}"
+        setting = f"Global.early_stopping.patience={early_stopping.waited + early_stopping.patience}"
     else:
         return None
     return f"{checkpoint} has already {reason}; to continue training, add -o {setting}"

@@ -159,8 +159,8 @@ def _list(options: argparse.Namespace) -> None:
 
     for name, url in _official(options.pattern):
         file = cached(url)
-        place = f"{file.stat().st_size / 1e6:8.1f} MB  {file}" if file else f"{'-':>11}  {url}"
-        print(f"{name:<28} {place}")
+        location = f"{file.stat().st_size / 1e6:8.1f} MB  {file}" if file else f"{'-':>11}  {url}"
+        print(f"{name:<28} {location}")
 
 
 def _get(options: argparse.Namespace) -> None:

@@ -37,10 +37,10 @@ def command_line(command: str, *arguments: object) -> str:
 def _program(name: str, path: str) -> str:
     """Return the name of a program if the shell finds `path` by it, else the path."""
     found = shutil.which(name)
-    return name if found and _place(found) == _place(path) else quote(path)
+    return name if found and _resolve_program(found) == _resolve_program(path) else quote(path)
 
 
-def _place(path: str) -> tuple[str, str]:
+def _resolve_program(path: str) -> tuple[str, str]:
     """Return what identifies a program: its folder and its file, with symbolic links resolved.
 
     The file alone is not enough: the Python of a virtual environment can be a link to a Python in another folder.

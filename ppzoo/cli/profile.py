@@ -76,11 +76,11 @@ def _text(arch: str, result: TrainingProfile) -> str:
         report.layers_table(layers, steps.outside_layers * per_step, steps.loss_backward * per_step),
     ]
     if reading.images:
-        place = f"in {count_text(reading.workers, 'worker')}" if reading.workers else "in the training process"
+        where = f"in {count_text(reading.workers, 'worker')}" if reading.workers else "in the training process"
         cached = " after the first epoch" if reading.has_cache else ""
         blocks.append(
             f"{report.reading_table(reading.seconds, reading.images)}\n"
             f"(the mean of {count_text(reading.images, 'image')}{cached}, in one process;"
-            f" training reads images {place})"
+            f" training reads images {where})"
         )
     return "\n\n".join(blocks)

@@ -154,8 +154,8 @@ class _Checker:
         """
         for path, key, known, owner in self.unknown:
             split = _split_of(path)
-            places = (place for place in self.known_paths.get(key, ()) if not split or _split_of(place) in ("", split))
-            meant = next(places, None)
+            others = (other for other in self.known_paths.get(key, ()) if not split or _split_of(other) in ("", split))
+            meant = next(others, None)
             name, colon, value = key.partition(":")
             if colon and name in known:
                 yield Problem(path, f"unknown key; write a space after the colon: '{name}: {value}'")

@@ -86,8 +86,8 @@ def read_table(
     lines = None if file.lower().endswith(PARQUET) else _csv_rows(file)
     header = _parquet_header(file) if lines is None else next(lines)[1]
     path_column, chosen = _choose_all(file, header, path_column, label_columns, several=several)
-    wanted = [path_column, *chosen]
-    rows = _parquet_rows(file, wanted) if lines is None else _csv_columns(file, lines, header, wanted)
+    columns = [path_column, *chosen]
+    rows = _parquet_rows(file, columns) if lines is None else _csv_columns(file, lines, header, columns)
     return _collect(file, rows, chosen)
 
 

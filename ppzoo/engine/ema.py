@@ -72,7 +72,7 @@ class ExponentialMovingAverage:
 
 def _blend(averages: list[paddle.Tensor], values: list[paddle.Tensor], decay: float) -> None:
     if native.is_enabled() and operators.are_contiguous_float32(averages) and operators.are_contiguous_float32(values):
-        operators.update_ema(averages, values, keep=decay, take=1 - decay)
+        operators.update_ema(averages, values, decay=decay, weight=1 - decay)
         return
     for average, value in zip(averages, values, strict=True):
         average.scale_(decay)

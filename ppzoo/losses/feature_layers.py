@@ -160,8 +160,8 @@ class Fusion(nn.Layer):
 
 def conv(channels: int, out: int, side: int) -> nn.Conv2D:
     """Return a convolution with weights of the standard deviation sqrt(2 / fan_out), which keeps height and width."""
-    spread = (2 / (out * side * side)) ** 0.5
-    weights = nn.initializer.Normal(0.0, spread)
+    std = (2 / (out * side * side)) ** 0.5
+    weights = nn.initializer.Normal(0.0, std)
     return nn.Conv2D(channels, out, side, padding=side // 2, weight_attr=weights)
 
 

@@ -507,14 +507,14 @@ def momentum_step(
     )
 
 
-def update_ema(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
-    """Set average = keep * average + take * value in place, for pairs of tensors that `are_contiguous_float32`.
+def update_ema(averages: Sequence[Tensor], values: Sequence[Tensor], *, decay: float, weight: float) -> None:
+    """Set average = decay * average + weight * value in place, for pairs of tensors that `are_contiguous_float32`.
 
     Raises:
         ValueError: counts or shapes of the arguments differ, or an average is a strided view.
     """
     _require_contiguous(averages)
-    run_custom_op("ppzoo_update_ema", list(averages), list(values), keep, take)
+    run_custom_op("ppzoo_update_ema", list(averages), list(values), decay, weight)
 
 
 def all_finite(values: Sequence[Tensor]) -> bool:

@@ -166,9 +166,7 @@ def test_an_interrupted_table_is_resumed_with_its_sorted_copies(
     assert sorted_files == {f"{row['class']}/{row['path']}" for row in rows if not row["error"]}
 
 
-def test_an_image_that_disappears_before_it_is_sorted_has_no_prediction(
-    exported, photos, tmp_path, capsys, monkeypatch
-):
+def test_an_image_that_disappears_before_sorting_has_no_prediction(exported, photos, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "images"
     shutil.copytree(photos / "red", folder)
     add = ClassFolders.add

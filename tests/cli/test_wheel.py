@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers.small_runs import paint_class_folders
 
 ROOT = Path(__file__).parents[2]
 BUILD_SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+FOLDERS = (".ci", ".github", "benchmarks", "configs", "docs", "examples", "ppzoo", "tests", "tools")
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +29,8 @@ def make_environment(folder):
 def source(tmp_path_factory):
     """A copy of the files that a source distribution is built from."""
     folder = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "ppzoo", folder / "ppzoo", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ROOT.iterdir():
         if file.is_file() and not file.name.startswith("."):
             shutil.copy(file, folder)
@@ -35,19 +38,39 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def wheel(source, tmp_path_factory):
-    """The wheel that pip builds from the source distribution."""
-    folder = tmp_path_factory.mktemp("dist")
-    programs = make_environment(folder / "builder")
-    python = programs / "python"
+def builder(tmp_path_factory):
+    """The Python of an environment with setuptools."""
+    folder = tmp_path_factory.mktemp("builder")
+    python = make_environment(folder) / "python"
     installed = subprocess.run([python, "-m", "pip", "install", "-q", "setuptools>=77"], capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"pip cannot install setuptools from a package registry: {installed.stderr.strip()[-200:]}")
-    subprocess.run([python, "-c", BUILD_SDIST, str(folder)], cwd=source, check=True, capture_output=True)
-    (sdist,) = folder.glob("*.tar.gz")
-    subprocess.run([python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(sdist)], check=True)
+    return python
+
+
+@pytest.fixture(scope="module")
+def sdist(source, builder, tmp_path_factory):
+    """The source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    subprocess.run([builder, "-c", BUILD_SDIST, str(folder)], cwd=source, check=True, capture_output=True)
+    (file,) = folder.glob("*.tar.gz")
+    return file
+
+
+@pytest.fixture(scope="module")
+def wheel(builder, sdist, tmp_path_factory):
+    """The wheel that pip builds from the source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([builder, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(sdist)], check=True)
     (file,) = folder.glob("*.whl")
     return file
+
+
+def test_the_source_distribution_contains_what_builds_tests_and_documents_ppzoo(source, sdist):
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    expected = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
+    assert {name for name in expected - packed if ".egg-info/" not in name} == set()
 
 
 def test_the_wheel_of_the_source_distribution_contains_every_file_of_the_package(source, wheel):

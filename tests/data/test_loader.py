@@ -141,10 +141,10 @@ def test_workers_that_cannot_be_started_are_an_error(monkeypatch):
 
 
 def test_closed_shared_memory_is_freed_while_another_process_has_it_open():
-    room = SharedArrays()
-    room.write([np.ones(1 << 20)])
-    inherited = os.dup(room.file)
-    room.close()
+    arrays = SharedArrays()
+    arrays.write([np.ones(1 << 20)])
+    inherited = os.dup(arrays.file)
+    arrays.close()
     with os.fdopen(inherited) as file:
         assert not os.fstat(file.fileno()).st_blocks
 

@@ -81,8 +81,8 @@ def test_masked_generation(channels):
     student, teacher = features((2, channels, 5, 5)), features((2, 4, 5, 5))
     loss = build("MGDLoss", ["0"], student_channels=channels, teacher_channels=4)
     first, _, second = loss.layers.generation
-    spread = float(paddle.std(first.weight))
-    assert spread == pytest.approx((2 / 36) ** 0.5, rel=0.2)
+    std = float(paddle.std(first.weight))
+    assert std == pytest.approx((2 / 36) ** 0.5, rel=0.2)
 
     def expected(mask):
         x = student[0] if channels == 4 else convolve(student[0], loss.layers.align)

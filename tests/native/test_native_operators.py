@@ -708,7 +708,7 @@ def test_update_ema_is_bit_identical_to_paddlepaddle():
     averages = [paddle.randn(shape) for shape in ([3], [70, 500], [1, 2, 3])]
     values = [paddle.randn(average.shape) for average in averages]
     expected = [average * 0.99 + value * (1 - 0.99) for average, value in zip(averages, values, strict=True)]
-    operators.update_ema(averages, values, keep=0.99, take=1 - 0.99)
+    operators.update_ema(averages, values, decay=0.99, weight=1 - 0.99)
     for found, expected_average in zip(averages, expected, strict=True):
         np.testing.assert_array_equal(found.numpy(), expected_average.numpy())
 

@@ -404,7 +404,7 @@ def test_in_place_updates_of_strided_views_are_an_error(native_on):
     from ppzoo.native import operators
 
     with pytest.raises(ValueError, match="strided view"):
-        operators.update_ema([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
+        operators.update_ema([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], decay=0.5, weight=0.5)
 
 
 @pytest.mark.parametrize("missing", ["param_attr", "bias_attr", "both"])

@@ -28,10 +28,10 @@ class Store(Protocol):
     """Where images are cached.
 
     Attributes:
-        place: "memory" or a folder, for messages.
+        location: "memory" or a folder, for messages.
     """
 
-    place: str
+    location: str
 
     def get(self, index: int, version: SourceVersion) -> np.ndarray | None: ...
 
@@ -112,10 +112,10 @@ class CachedImages:
             self.is_stopped = True
             logger.warning(
                 "dataset.cache: %s: %s; the other %d of %d images are decoded in each epoch",
-                *(self.store.place, reason, len(self.dataset) - count, len(self.dataset)),
+                *(self.store.location, reason, len(self.dataset) - count, len(self.dataset)),
             )
         elif count != self.reported:
-            logger.info("dataset.cache: %s: %d of %d images", self.store.place, count, len(self.dataset))
+            logger.info("dataset.cache: %s: %d of %d images", self.store.location, count, len(self.dataset))
         self.reported = count
 
 

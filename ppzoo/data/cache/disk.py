@@ -44,7 +44,7 @@ class DiskCache:
 
     def __init__(self, key: str, count: int) -> None:
         self.folder = cache_home().absolute() / "images" / key
-        self.place = str(self.folder)
+        self.location = str(self.folder)
         problem = find_untrusted_path(self.folder / TEMPORARY)
         if problem is not None:
             raise ConfigError(problem)
@@ -101,7 +101,7 @@ class DiskCache:
         """Return the path of an image; a new version of its source has the same path, and replaces the old one."""
         source = f"{version.offset} {version.path}".encode(errors="surrogateescape")
         name = hashlib.blake2b(source, digest_size=16).hexdigest()
-        return f"{self.place}{os.sep}{name[:2]}{os.sep}{name[2:]}"
+        return f"{self.location}{os.sep}{name[:2]}{os.sep}{name[2:]}"
 
     def _write(self, path: str, header: bytes, pixels: np.ndarray) -> None:
         handle, temporary = tempfile.mkstemp(dir=self.folder / TEMPORARY)

@@ -43,7 +43,7 @@ class MemoryCache:
         ConfigError: the system cannot reserve the memory.
     """
 
-    place = "memory"
+    location = "memory"
 
     def __init__(self, count: int, *, capacity: int | None = None, kept_bytes: int | None = None) -> None:
         available = available_memory()

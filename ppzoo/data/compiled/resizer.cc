@@ -85,15 +85,15 @@ bool Resizer::make_steps(const Axis& axis) {
 // input bytes are too far from each other.
 bool Resizer::make_lane(const std::vector<Sample>& columns, const Axis& axis, std::size_t value, Step& step,
                         int lane) const {
-  const auto at = [&](std::size_t wanted) { return wanted < values_ ? wanted : values_ - 1; };
+  const auto at = [&](std::size_t index) { return index < values_ ? index : values_ - 1; };
   const int start = (columns[at(value) / kChannels].near - axis.begin) * kChannels;
   const int last = (axis.end - axis.begin) * kChannels - kLaneBytes;
   const int offset = start < last ? start : last;
   step.offsets[lane] = offset;
   for (int k = 0; k < kLaneValues; ++k) {
-    const std::size_t wanted = at(value + k);
-    const Sample& sample = columns[wanted / kChannels];
-    const int channel = static_cast<int>(wanted % kChannels) - offset;
+    const std::size_t index = at(value + k);
+    const Sample& sample = columns[index / kChannels];
+    const int channel = static_cast<int>(index % kChannels) - offset;
     const int near = (sample.near - axis.begin) * kChannels + channel;
     const int far = (sample.far - axis.begin) * kChannels + channel;
     if (near < 0 || far >= kLaneBytes) return false;

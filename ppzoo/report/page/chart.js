@@ -2,9 +2,9 @@
 
 const STYLES = 6;
 
-/** Return about `wanted` round numbers between low and high. */
-function ticks(low, high, wanted = 5, integers = false) {
-  const rough = (high - low) / wanted;
+/** Return about `count` round numbers between low and high. */
+function ticks(low, high, count = 5, integers = false) {
+  const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
   if (integers) step = Math.max(1, Math.round(step));

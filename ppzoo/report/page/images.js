@@ -127,16 +127,16 @@ function mapScale(points, width, height) {
     return low === high ? [low - 1, high + 1] : [low, high];
   };
   const [x, y] = [range(0), range(1)];
-  const place = (value, [low, high], size) => 14 + ((value - low) / (high - low)) * (size - 28);
-  return (point) => [place(point[0], x, width), height - place(point[1], y, height)];
+  const toPixel = (value, [low, high], size) => 14 + ((value - low) / (high - low)) * (size - 28);
+  return (point) => [toPixel(point[0], x, width), height - toPixel(point[1], y, height)];
 }
 
 function mapPoint([, , label, predicted], [x, y], index) {
   const wrong = String(label) !== String(predicted); // numbers, or lists of them
-  const place = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
+  const transform = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
   const hue = index === NO_CLASS ? "no-class" : `hue-${index % HUES}`;
   const shape = index === NO_CLASS ? SHAPES[0] : shapeOf(index);
-  return svg("path", { class: `point ${hue}${wrong ? " wrong" : ""}`, d: shape, transform: place });
+  return svg("path", { class: `point ${hue}${wrong ? " wrong" : ""}`, d: shape, transform });
 }
 
 function mapLines([, , label, predicted]) {

@@ -101,9 +101,9 @@ function paintCells(view, context) {
   context.textAlign = "center";
   context.textBaseline = "middle";
   context.font = matrixFont(Math.max(10, Math.min(15, cell / 3.2)));
-  const place = (entry) => [view.left + (entry.predicted - view.x) * cell, view.top + (entry.label - view.y) * cell];
+  const corner = (entry) => [view.left + (entry.predicted - view.x) * cell, view.top + (entry.label - view.y) * cell];
   for (const entry of view.cells.filter(visible)) {
-    const [x, y] = place(entry);
+    const [x, y] = corner(entry);
     context.globalAlpha = shade(entry.share);
     context.fillStyle = entry.label === entry.predicted ? colors.right : colors.wrong;
     context.fillRect(x + gap / 2, y + gap / 2, Math.max(1, cell - gap), Math.max(1, cell - gap));
@@ -117,7 +117,7 @@ function paintCells(view, context) {
   }
   context.globalAlpha = 1;
   if (!view.chosen) return;
-  const [x, y] = place(view.chosen);
+  const [x, y] = corner(view.chosen);
   const shown = Math.max(cell, 6);
   context.strokeStyle = color("text");
   context.lineWidth = 2;

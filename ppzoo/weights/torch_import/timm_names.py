@@ -80,11 +80,11 @@ def mobilenet_v4(layers: Sequence[str]) -> LayerNames:
     """timm's `mobilenetv4_conv` and `mobilenetv4_hybrid`."""
     numbers = {int(layer.split(".")[1]) for layer in layers if layer.startswith("blocks.")}
     sizes = MOBILENET_V4_STAGES[len(numbers)]
-    places = [f"blocks.{stage}.{number}" for stage, size in enumerate(sizes) for number in range(size)]
+    blocks = [f"blocks.{stage}.{number}" for stage, size in enumerate(sizes) for number in range(size)]
 
     def with_stage(name: str) -> str:
         _, number, rest = name.split(".", 2)
-        return f"{places[int(number)]}.{rest}"
+        return f"{blocks[int(number)]}.{rest}"
 
     return _translated(
         layers,

@@ -1200,9 +1200,9 @@ Case pool_case(Random& random) {
     if (place >= 0) dmost[place] += dy[k];
   }
   Floats y(size), dx(source);
-  std::vector<uint8_t> places(size);
-  max_pool(s, x, y, places.data());
-  max_pool_gradient(s, dy, places.data(), dx);
+  std::vector<uint8_t> indices(size);
+  max_pool(s, x, y, indices.data());
+  max_pool_gradient(s, dy, indices.data(), dx);
   for (int64_t k = 0; k < size; ++k) {
     if (y[k] != static_cast<float>(most[k])) result.fail("a maximum differs");
   }
@@ -1599,12 +1599,12 @@ Case bfloat16_pool_case(Random& random) {
   const Floats exact = x.floats(), exact_dy = dy.floats();
   Floats y(size), dx(source);
   Halves found(size), gradient(source);
-  std::vector<uint8_t> places(size), expected_places(size);
-  max_pool(s, exact, y, expected_places.data());
-  max_pool_gradient(s, exact_dy, expected_places.data(), dx);
-  bfloat16_max_pool(s, x.data(), found.data(), places.data());
-  bfloat16_max_pool_gradient(s, dy.data(), places.data(), gradient.data());
-  if (places != expected_places) result.fail("the index of a maximum differs");
+  std::vector<uint8_t> indices(size), expected_indices(size);
+  max_pool(s, exact, y, expected_indices.data());
+  max_pool_gradient(s, exact_dy, expected_indices.data(), dx);
+  bfloat16_max_pool(s, x.data(), found.data(), indices.data());
+  bfloat16_max_pool_gradient(s, dy.data(), indices.data(), gradient.data());
+  if (indices != expected_indices) result.fail("the index of a maximum differs");
   result.compare("maximum", found.floats(), y.doubles());
   result.compare("dx of the maximum", gradient.floats(), dx.doubles());
   const bool inclusive = random.chance(0.5);

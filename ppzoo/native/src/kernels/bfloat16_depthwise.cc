@@ -162,8 +162,8 @@ class BackwardPass {
   // Ends the pass: returns the weight gradient (see WeightSums), and adds the sums for the input's norm to that norm.
   const std::vector<double>& finish() {
     for (int64_t c = 0; to_.norm != nullptr && c < s_.channels; ++c) {
-      const int64_t place = c / kLanes * 2 * kLanes + c - std::min(c / kLanes * kLanes, s_.channels - kLanes);
-      to_.norm->add_sums(thread_, c, norm_sums_[place], norm_sums_[place + kLanes]);
+      const int64_t index = c / kLanes * 2 * kLanes + c - std::min(c / kLanes * kLanes, s_.channels - kLanes);
+      to_.norm->add_sums(thread_, c, norm_sums_[index], norm_sums_[index + kLanes]);
     }
     sums_.flush();
     return sums_.totals();
@@ -184,7 +184,7 @@ class BackwardPass {
       return dispatch_activation(to_.activation, [&](auto tag) { write_masked_row<decltype(tag)::value>(start); });
     }
     for_channel_vectors(s_.channels, [&](int64_t channel) {
-      gradients_.filter(channel, [&](int64_t place, Vector sum) { store(sum, to_.dx + start + place); });
+      gradients_.filter(channel, [&](int64_t offset, Vector sum) { store(sum, to_.dx + start + offset); });
     });
   }
 
@@ -198,9 +198,9 @@ class BackwardPass {
       const Vector k = load(norm.scale() + channel), o = load(norm.offset() + channel);
       const Vector mean = load(norm.mean() + channel);
       Vector sum{}, product{};
-      gradients_.filter(channel, [&](int64_t place, Vector gradient) {
-        const Vector x = load(raw + place), f = activation_gradient<kActivation>(x * k + o, gradient);
-        store(f, to + place);
+      gradients_.filter(channel, [&](int64_t offset, Vector gradient) {
+        const Vector x = load(raw + offset), f = activation_gradient<kActivation>(x * k + o, gradient);
+        store(f, to + offset);
         sum += f;
         product += f * (x - mean);
       });

@@ -137,7 +137,7 @@ class BackwardPass {
   void write_input_row(int64_t number, float* to) {
     gradients_.select_input(number);
     for_channel_vectors(s_.channels, [&](int64_t channel) {
-      gradients_.filter(channel, [=](int64_t place, Vector sum) { store(sum, to + place); });
+      gradients_.filter(channel, [=](int64_t offset, Vector sum) { store(sum, to + offset); });
     });
   }
 };

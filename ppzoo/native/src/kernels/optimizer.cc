@@ -52,12 +52,12 @@ void momentum_step(const std::vector<MomentumTensor>& tensors, float mu, bool ne
 }
 
 void update_ema(const std::vector<float*>& averages, const std::vector<const float*>& values,
-                const std::vector<int64_t>& counts, float keep, float take) {
+                const std::vector<int64_t>& counts, float decay, float weight) {
   for_elements(counts, [&](int, size_t number, int64_t begin, int64_t end) {
     float* average = averages[number];
     const float* value = values[number];
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) average[i] = average[i] * keep + value[i] * take;
+    for (int64_t i = begin; i < end; ++i) average[i] = average[i] * decay + value[i] * weight;
   });
 }
 

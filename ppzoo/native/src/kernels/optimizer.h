@@ -18,9 +18,9 @@ struct MomentumTensor {
 //   velocity = mu velocity + slope
 //   parameter -= rate velocity, or with `nesterov` rate (slope + mu velocity)
 void momentum_step(const std::vector<MomentumTensor>& tensors, float mu, bool nesterov);
-// average = keep average + take value, in place, for all elements of all tensors.
+// average = decay average + weight value, in place, for all elements of all tensors.
 void update_ema(const std::vector<float*>& averages, const std::vector<const float*>& values,
-                const std::vector<int64_t>& counts, float keep, float take);
+                const std::vector<int64_t>& counts, float decay, float weight);
 // Whether no value is infinite or NaN.
 bool all_finite(const std::vector<const float*>& values, const std::vector<int64_t>& counts);
 

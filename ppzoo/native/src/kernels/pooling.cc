@@ -119,17 +119,17 @@ void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       for_vectors(channels, [&](auto lanes, int64_t c) {
         Vector best = Vector{} + std::numeric_limits<float>::lowest();  // PaddlePaddle's result for an empty window
-        IntVector place{}, index{};
+        IntVector best_index{}, index{};
         for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
           for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, index += 1) {
             const Vector value = lanes.load(x + ((image * s.height + h) * s.width + w) * channels + c);
             const auto worse = value <= best;  // a comparison with NaN is false
             best = worse ? best : value;
-            place = worse ? place : index;
+            best_index = worse ? best_index : index;
           }
         }
         lanes.store(best, y + output * channels + c);
-        store_bytes(lanes, place, arg + output * channels + c);
+        store_bytes(lanes, best_index, arg + output * channels + c);
       });
     });
   });
@@ -142,12 +142,12 @@ void max_pool_gradient(const PoolShape& s, const float* dy, const uint8_t* arg, 
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       for_vectors(channels, [&](auto lanes, int64_t c) {
         const Vector gradient = lanes.load(dy + output * channels + c);
-        const IntVector place = load_bytes(lanes, arg + output * channels + c);
+        const IntVector best_index = load_bytes(lanes, arg + output * channels + c);
         IntVector index{};
         for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
           for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, index += 1) {
             float* to = dx + ((image * s.height + h) * s.width + w) * channels + c;
-            lanes.store(lanes.load(to) + (place == index ? gradient : Vector{}), to);
+            lanes.store(lanes.load(to) + (best_index == index ? gradient : Vector{}), to);
           }
         }
       });

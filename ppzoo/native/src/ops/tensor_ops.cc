@@ -144,13 +144,13 @@ std::vector<Tensor> momentum(std::vector<Tensor>& parameters, const std::vector<
 }
 
 // Updates the averages in place.
-std::vector<Tensor> update_ema(std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
-                               float take) {
+std::vector<Tensor> update_ema(std::vector<Tensor>& averages, const std::vector<Tensor>& values, float decay,
+                               float weight) {
   require_all_readable(averages);
   require_same_shapes(averages, values, "values");
   std::vector<float*> targets;
   for (Tensor& average : averages) targets.push_back(average.data<float>());
-  ppzoo::update_ema(targets, data_of(values), counts_of(values), keep, take);
+  ppzoo::update_ema(targets, data_of(values), counts_of(values), decay, weight);
   return {placeholder(values[0])};
 }
 
@@ -212,7 +212,7 @@ PD_BUILD_OP(ppzoo_momentum)
 PD_BUILD_OP(ppzoo_update_ema)
     .Inputs({paddle::Vec("Average"), paddle::Vec("Value")})
     .Outputs({"Done"})
-    .Attrs({"keep: float", "take: float"})
+    .Attrs({"decay: float", "weight: float"})
     .SetKernelFn(PPZOO_KERNEL(update_ema));
 
 PD_BUILD_OP(ppzoo_all_finite).Inputs({paddle::Vec("Value")}).Outputs({"Result"}).SetKernelFn(PPZOO_KERNEL(all_finite));
