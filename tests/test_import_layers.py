@@ -1,8 +1,10 @@
-"""Imports between packages go in one direction, and importing ppzoo does not import PaddlePaddle."""
+"""Imports between packages go in one direction and without cycles, and `import ppzoo` does not import PaddlePaddle."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
@@ -74,6 +76,72 @@ def test_imports_go_in_one_direction():
         allowed = ALLOWED_IMPORTS[package] | {package}
         violations += [f"{module} imports {name}" for name in imports(path) if package_of(name) not in allowed]
     assert not violations
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that run when a module is imported: not those in functions or under TYPE_CHECKING."""
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        yield node
+        is_type_checking = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for name in ("orelse", "finalbody") if is_type_checking else ("body", "orelse", "finalbody"):
+            yield from statements(getattr(node, name, []))
+        for handler in getattr(node, "handlers", []):
+            yield from statements(handler.body)
+
+
+def run_time_imports(module: str, path: Path, modules: dict[str, Path]) -> set[str]:
+    """Return the modules of ppzoo whose import `module` needs, without the packages that contain it."""
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")).body):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in members if name in modules}
+            if members - modules.keys():
+                found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+    parents = {name.rsplit(".", count)[0] for name in found for count in range(1, name.count(".") + 1)}
+    found |= {parent for parent in parents if not f"{module}.".startswith(f"{parent}.")}
+    return found & modules.keys() - {module}
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str] | None:
+    """Return the modules of an import cycle, in the order of their imports; None if there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1][::-1]
+    return None
+
+
+def test_modules_have_no_import_cycle():
+    paths = sorted(PACKAGE.rglob("*.py"))
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+    graph = {module: run_time_imports(module, path, modules) for module, path in modules.items()}
+    assert find_cycle(graph) is None
+
+
+def test_import_cycles_are_found(tmp_path):
+    sources = {
+        "p": "",
+        "p.a": "from p import b",
+        "p.b": "if True:\n    import p.c",
+        "p.c": "from p.a import name",
+        "p.d": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p import e\ndef f():\n    import p.e",
+        "p.e": "import p.d",
+    }
+    modules = {name: tmp_path / f"{name}.py" for name in sources}
+    for name, text in sources.items():
+        modules[name].write_text(text)
+    graph = {name: run_time_imports(name, path, modules) for name, path in modules.items()}
+    assert graph == {"p": set(), "p.a": {"p.b"}, "p.b": {"p.c"}, "p.c": {"p.a"}, "p.d": set(), "p.e": {"p.d"}}
+    assert set(find_cycle(graph)) == {"p.a", "p.b", "p.c"}
+    assert find_cycle({**graph, "p.c": set()}) is None
 
 
 def test_importing_ppzoo_imports_neither_paddle_nor_opencv():

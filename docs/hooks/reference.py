@@ -19,22 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from blocks import BLOCKS, list_boxes
+
+from ppzoo import cli, models
+from ppzoo.builders.components import TABLES, components
+from ppzoo.config.arch_sections import DistillationConfig
+from ppzoo.config.component_types import Option, first_paragraph
+from ppzoo.config.json_schema import ATTRIBUTE, read_attributes
+from ppzoo.config.schema import Sections
+from ppzoo.config.section import KINDS, ComponentSpec, Members, Section, all_keys, find_mark, nested_section
+from ppzoo.config.type_checks import describe
+from ppzoo.models import table
 
 DOCS = Path(__file__).parents[1]
-sys.path[:0] = [str(DOCS.parent), str(DOCS / "hooks")]
-
-from blocks import BLOCKS, list_boxes  # noqa: E402
-
-from ppzoo import cli, models  # noqa: E402
-from ppzoo.builders.components import TABLES, components  # noqa: E402
-from ppzoo.config.arch_sections import DistillationConfig  # noqa: E402
-from ppzoo.config.component_types import Option, first_paragraph  # noqa: E402
-from ppzoo.config.json_schema import ATTRIBUTE, read_attributes  # noqa: E402
-from ppzoo.config.schema import Sections  # noqa: E402
-from ppzoo.config.section import KINDS, ComponentSpec, Members, Section, all_keys, find_mark, nested_section  # noqa: E402
-from ppzoo.config.type_checks import describe  # noqa: E402
-from ppzoo.models import table  # noqa: E402
-
 SPEED_FILE = DOCS / "architecture_speed.json"  # written by benchmarks/architectures.py
 NOTICE = "<!-- Written by docs/hooks/reference.py; do not edit. -->"
 NOT_IN_PADDLECLAS = {

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections import Counter
-from pathlib import Path
 from xml.etree import ElementTree
 
+import blocks as script
 import pytest
 
 from ppzoo import create_model
 from ppzoo.models import table
-
-SCRIPT = Path(__file__).parents[2] / "docs" / "hooks" / "blocks.py"
-spec = importlib.util.spec_from_file_location("blocks_script", SCRIPT)
-script = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = script  # where dataclasses find their module
-spec.loader.exec_module(script)
 
 families = pytest.mark.parametrize("family", script.BLOCKS)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+import reference as script
 from helpers import reference as paddleclas
 
 from ppzoo import builders, cli
@@ -15,18 +15,6 @@ from ppzoo.config import json_schema
 from ppzoo.models import list_models
 
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("reference_script", DOCS / "hooks" / "reference.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-@pytest.fixture(scope="module")
-def script():
-    return load_script()
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +27,12 @@ def read(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def chinese(script):
+def chinese():
     return script.Chinese()
 
 
 @pytest.fixture(scope="module")
-def pages(script, chinese):
+def pages(chinese):
     return script.pages(chinese)
 
 
@@ -62,14 +50,14 @@ SPEED = """{
 
 
 @pytest.fixture
-def speed(script, monkeypatch, tmp_path):
+def speed(monkeypatch, tmp_path):
     """A record of benchmarks/architectures.py with one architecture."""
     file = tmp_path / "speed.json"
     file.write_text(SPEED)
     monkeypatch.setattr(script, "SPEED_FILE", file)
 
 
-def test_recorded_speeds_are_columns(script, chinese, speed):
+def test_recorded_speeds_are_columns(chinese, speed):
     lines = "\n".join(script.write_architectures(str)).splitlines()
     assert "batch size, 8. Measured on 2026-12-01: A Processor, 2 cores, Python 3.11.8, PaddlePaddle 3.3.1, by" in lines
     rows = [line for line in lines if line.startswith("| `")]
@@ -79,14 +67,14 @@ def test_recorded_speeds_are_columns(script, chinese, speed):
     assert "测量日期 2026-12-01" in in_chinese and in_chinese.count("ms/张") > 10
 
 
-def test_every_sentence_has_a_chinese_one(script, pages, chinese, speed):
+def test_every_sentence_has_a_chinese_one(pages, chinese, speed):
     list(script.write_architectures(chinese))
     assert pages and not chinese.missing(), "add these sentences to docs/hooks/reference_zh.yaml"
     unused = set(chinese.sentences) - set(chinese.used)
     assert not unused, "remove these sentences from docs/hooks/reference_zh.yaml"
 
 
-def test_the_script_writes_nothing_without_a_chinese_sentence(script, monkeypatch, tmp_path):
+def test_the_script_writes_nothing_without_a_chinese_sentence(monkeypatch, tmp_path):
     class Incomplete(script.Chinese):
         def __init__(self):
             super().__init__()
@@ -146,7 +134,7 @@ def test_every_architecture_is_named():
     assert sorted(named) == list_models()
 
 
-def test_keys_marked_as_ppzoos_are_known_and_not_paddleclass(script):
+def test_keys_marked_as_ppzoos_are_known_and_not_paddleclass():
     known = {path for _, _, keys in script.key_tables() for path, _, _ in keys} | {"TTA"}
     assert not script.NOT_IN_PADDLECLAS - known
     of_paddleclas = {path.replace("[]", "") for path in paddleclas.read_json("config_schema.json")}
