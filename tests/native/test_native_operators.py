@@ -265,6 +265,33 @@ def test_affine(shape):
     agree(operators.affine, lambda x, multiplier, addend: multiplier * x + addend, operands)
 
 
+@pytest.mark.parametrize("shape", [(5, 19, 5, 3), (4, 64, 7, 7)])
+def test_sum_with_a_factor_per_image(shape):
+    factors = paddle.to_tensor(([0.0, 1.25, 2.0, 0.0, 1.0])[: shape[0]])
+    agree(
+        lambda x, y: operators.add_scaled(x, y, factors),
+        lambda x, y: x + y * factors.astype("float64").reshape([-1, 1, 1, 1]),
+        [tensor(*shape), tensor(*shape)],
+    )
+
+
+def test_gradients_between_sums_with_a_factor_per_image_are_kept():
+    """PaddlePaddle adds the gradients of the two uses of a tensor in place."""
+    factors = paddle.to_tensor([0.0, 2.0, 1.0, 0.5])
+
+    def gradients(add):
+        paddle.seed(0)
+        steps = [tensor(4, 16, 5, 3)]
+        for _ in range(3):
+            steps.append(add(steps[-1], 1.5 * steps[-1]))
+        return [value.numpy() for value in paddle.grad([(steps[-1] ** 2).sum()], steps)]
+
+    found = gradients(lambda x, y: operators.add_scaled(x, y, factors))
+    expected = gradients(lambda x, y: x + y * factors.reshape([-1, 1, 1, 1]))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 # Images, height, width, channels (in, expanded, out), kernel, stride, activations of the three stages.
 RESIDUALS = [
     (4, 14, 14, 16, 96, 16, 3, 1, ("relu6", "relu6", None)),

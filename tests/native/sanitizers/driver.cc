@@ -1668,16 +1668,18 @@ Case scaled_sum_case(Random& random) {
     products[i] = static_cast<double>(factors[i / pixels]) * exact_z[i];
     sums[i] = exact_x[i] + products[i];
   }
-  Floats sum(size), product(size);
+  Floats sum(size), copy(size), product(size);
   add_scaled<float>(exact_x, exact_z, factors, images, pixels, sum);
-  scale_images<float>(exact_z, factors, images, pixels, product);
+  add_scaled_gradient<float>(exact_z, factors, images, pixels, copy, product);
   result.compare("sum", sum, sums);
+  result.compare("copy", copy, exact_z.doubles());
   result.compare("product", product, products);
-  Halves rounded_sum(size), rounded_product(size);
+  Halves rounded_sum(size), rounded_copy(size), rounded_product(size);
   add_scaled(x.data(), z.data(), factors, images, pixels, rounded_sum.data());
-  scale_images(z.data(), factors, images, pixels, rounded_product.data());
+  add_scaled_gradient(z.data(), factors, images, pixels, rounded_copy.data(), rounded_product.data());
   result.tolerance = kHalfTolerance;
   result.compare("sum in bfloat16", rounded_sum.floats(), sums);
+  result.compare("copy in bfloat16", rounded_copy.floats(), exact_z.doubles());
   result.compare("product in bfloat16", rounded_product.floats(), products);
   return result;
 }

@@ -14,7 +14,6 @@
 
 #include "kernels/activation_simd.h"
 #include "kernels/batch_norm.h"
-#include "kernels/elementwise.h"
 #include "kernels/parallel.h"
 #include "kernels/pointwise_blocks.h"
 #include "kernels/sums.h"

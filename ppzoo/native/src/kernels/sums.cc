@@ -42,9 +42,12 @@ void add_scaled(const T* x, const T* z, const float* factors, int64_t images, in
 }
 
 template <class T>
-void scale_images(const T* x, const float* factors, int64_t images, int64_t size, T* y) {
-  for_vectors(images, size,
-              [=](auto strip, int64_t i, int64_t image) { strip.store(factors[image] * strip.load(x + i), y + i); });
+void add_scaled_gradient(const T* dy, const float* factors, int64_t images, int64_t size, T* dx, T* dz) {
+  for_vectors(images, size, [=](auto strip, int64_t i, int64_t image) {
+    const Vector gradient = strip.load(dy + i);
+    strip.store(gradient, dx + i);
+    strip.store(factors[image] * gradient, dz + i);
+  });
 }
 
 template <class T>
@@ -70,7 +73,7 @@ void sum_rows(const T* x, int64_t rows, int64_t columns, bool add, float* sums) 
   template void add_activate(const T*, const T*, Activation, int64_t, T*);                        \
   template void add_activate_gradient(const T*, const T*, const T*, Activation, int64_t, T*, T*); \
   template void add_scaled(const T*, const T*, const float*, int64_t, int64_t, T*);               \
-  template void scale_images(const T*, const float*, int64_t, int64_t, T*);                       \
+  template void add_scaled_gradient(const T*, const float*, int64_t, int64_t, T*, T*);            \
   template void sum_rows(const T*, int64_t, int64_t, bool, float*)
 PPZOO_SUMS_OF(float);
 PPZOO_SUMS_OF(Bfloat16);

@@ -19,9 +19,9 @@ void add_activate_gradient(const T* x, const Exactly<T>* z, const T* dy, Activat
 // y = x + factor z, for images of `size` elements.
 template <class T>
 void add_scaled(const T* x, const T* z, const float* factors, int64_t images, int64_t size, T* y);
-// y = factor x, for images of `size` elements.
+// dx = dy, and dz = factor dy, for images of `size` elements.
 template <class T>
-void scale_images(const T* x, const float* factors, int64_t images, int64_t size, T* y);
+void add_scaled_gradient(const T* dy, const float* factors, int64_t images, int64_t size, T* dx, T* dz);
 // The sums of the columns of x (rows x columns), computed in double. With `add`, they are added to `sums`.
 template <class T>
 void sum_rows(const T* x, int64_t rows, int64_t columns, bool add, float* sums);

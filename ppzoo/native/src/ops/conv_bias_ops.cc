@@ -7,7 +7,6 @@
 
 #include "kernels/bfloat16_convolution.h"
 #include "kernels/convolution.h"
-#include "kernels/elementwise.h"
 #include "kernels/sums.h"
 #include "kernels/workspace.h"
 #include "ops/bfloat16_tensors.h"

@@ -147,14 +147,15 @@ Tensors add_scaled(const Tensor& x, const Tensor& z, const Tensor& factors) {
   return {y};
 }
 
-// The gradient of x is that of the output, without a copy.
+// The gradient of x is a copy of dy: PaddlePaddle adds the gradients of further uses of x to it in place.
 template <class T>
 Tensors add_scaled_gradient(const Tensor& factors, const Tensor& dy) {
   require_axes(dy, "output gradient", 4, kTypeOf<T>);
   require_shape(factors, "factors", {dy.dims()[0]});
-  Tensor dz = empty_like(dy);
-  ppzoo::scale_images(elements<T>(dy), factors.data<float>(), dy.dims()[0], dy.numel() / dy.dims()[0], elements<T>(dz));
-  return {dy, dz};
+  Tensor dx = empty_like(dy), dz = empty_like(dy);
+  ppzoo::add_scaled_gradient(elements<T>(dy), factors.data<float>(), dy.dims()[0], dy.numel() / dy.dims()[0],
+                             elements<T>(dx), elements<T>(dz));
+  return {dx, dz};
 }
 
 // ---- the affine block with two numbers
