@@ -8,9 +8,9 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "kernels/sums.h"
 #include "kernels/onednn.h"
 #include "kernels/parallel.h"
+#include "kernels/sums.h"
 
 namespace ppzoo {
 namespace {
