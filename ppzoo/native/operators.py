@@ -46,14 +46,14 @@ _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 # bfloat16 if it consists of these and of REPLACED_IN_BFLOAT16 (ppzoo/layers/bfloat16.py).
 BFLOAT16_OPERATORS = frozenset(
     {
-        *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
+        *("conv", "conv_norm", "conv_norm_add", "conv_norm_affine", "norm", "norm_add", "inverted_residuals"),
         *("max_pool", "average_pool", "linear", "channels_last", "squeeze_excite", "add_activate"),
         *("conv_bias", "activate", "add_scaled", "affine", "concat", "split_halves"),
     }
 )
 # Operators without a bfloat16 version that do not prevent training in bfloat16: within `autocast_bfloat16`, the layers
 # call operators of BFLOAT16_OPERATORS instead.
-REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence", "conv_norm_affine", "inverted_residual_se"})
+REPLACED_IN_BFLOAT16 = frozenset({"repvgg", "conv_norm_sequence", "inverted_residual_se"})
 _in_bfloat16 = False
 
 
@@ -219,7 +219,7 @@ def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = N
 
 def is_conv_norm_affine(stage: ConvNormStage) -> bool:
     """Return whether `conv_batch_norm_affine` can compute this stage."""
-    return not _in_bfloat16 and stage.activation in HOMOGENEOUS_ACTIVATIONS
+    return stage.activation in HOMOGENEOUS_ACTIVATIONS
 
 
 def conv_batch_norm_affine(x: Tensor, stage: ConvNormStage, multiplier: Tensor, addend: Tensor) -> Tensor:
@@ -231,9 +231,10 @@ def conv_batch_norm_affine(x: Tensor, stage: ConvNormStage, multiplier: Tensor, 
     """
     weight, norm, geometry, momentum, epsilon, activation = stage
     scale, offset, mean, variance = norm
-    tensors = to_nhwc(x), weight, scale, offset, multiplier, addend, mean, variance
+    operator, to_images = _in_precision("conv_norm_affine")
+    tensors = to_images(x), weight, scale, offset, multiplier, addend, mean, variance
     attributes = geometry, not x.stop_gradient, momentum, epsilon, ACTIVATION_CODES[activation]
-    return to_nchw(run_custom_op("ppzoo_conv_norm_affine", *tensors, *attributes)[0])
+    return to_nchw(run_custom_op(operator, *tensors, *attributes)[0])
 
 
 def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:

@@ -256,14 +256,25 @@ def test_conv_batch_norm_splits_large_batches():
     np.testing.assert_allclose(as_double(ours[1]), as_double(theirs[1]), atol=2e-3 * float(theirs[1].abs().max()))
 
 
+def compare_up_to_rounding(fused: Callable[..., Tensor], separate: Callable[..., Tensor], operands: list[Tensor]):
+    """Compare an operator with several ones, which round in between, and add their sums in another order."""
+    results, weights = [], None
+    for function in (fused, separate):
+        with operators.autocast_bfloat16():
+            y = function(*operands)
+        weights = paddle.randn(y.shape).astype("bfloat16") if weights is None else weights
+        results.append([y, *paddle.grad([y], operands, [weights])])
+    for one, other in zip(*results, strict=True):
+        ours, theirs = as_double(one), as_double(other)
+        np.testing.assert_allclose(ours, theirs, rtol=2 * ROUNDING, atol=2 * ROUNDING * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_conv_batch_norm_is_that_of_its_two_operators(stride, activation):
-    """The statistics are summed in another order, and the gradient of the norm's input is not rounded in between."""
     paddle.seed(15)
     channels, geometry = 40, [stride, stride, 1, 1, 1, 1, 1, 1, 40]
     norm = single(channels), single(channels)
-    operands = [half(5, channels, 21, 23), single(channels, 1, 3, 3), *norm]
 
     def fused(x, weight, scale, offset):
         norm = scale, offset, paddle.zeros([channels]), paddle.ones([channels])
@@ -272,15 +283,28 @@ def test_depthwise_conv_batch_norm_is_that_of_its_two_operators(stride, activati
     def separate(x, weight, scale, offset):
         return norm_of(activation)(operators.convolve(x, weight, None, geometry), scale, offset)
 
-    results = []
-    weights = paddle.randn([5, channels, 21 // stride + stride - 1, 23 // stride + stride - 1]).astype("bfloat16")
-    for function in (fused, separate):
-        with operators.autocast_bfloat16():
-            y = function(*operands)
-        results.append([y, *paddle.grad([y], operands, [weights])])
-    for one, other in zip(*results, strict=True):
-        ours, theirs = as_double(one), as_double(other)
-        np.testing.assert_allclose(ours, theirs, rtol=2 * ROUNDING, atol=2 * ROUNDING * np.abs(theirs).max())
+    compare_up_to_rounding(fused, separate, [half(5, channels, 21, 23), single(channels, 1, 3, 3), *norm])
+
+
+@pytest.mark.parametrize("multiplier", [0.7, -1.5])
+@pytest.mark.parametrize("activation", sorted(operators.HOMOGENEOUS_ACTIVATIONS, key=str))
+@pytest.mark.parametrize("kernel, groups", [(1, 1), (3, 1), (5, 32)])
+def test_conv_batch_norm_affine_is_that_of_its_operators(kernel, groups, activation, multiplier):
+    paddle.seed(16)
+    geometry = [1, 1, *[kernel // 2] * 4, 1, 1, groups]
+    numbers = [paddle.to_tensor([number], stop_gradient=False) for number in (multiplier, -0.3)]
+
+    def fused(x, weight, scale, offset, multiplier, addend):
+        norm = scale, offset, paddle.zeros([32]), paddle.ones([32])
+        stage = operators.ConvNormStage(weight, norm, geometry, 0.9, 1e-5, activation)
+        return operators.conv_batch_norm_affine(x, stage, multiplier, addend)
+
+    def separate(x, weight, scale, offset, multiplier, addend):
+        normalized = norm_of(activation)(operators.convolve(x, weight, None, geometry), scale, offset)
+        return operators.affine(normalized, multiplier, addend)
+
+    operands = [half(4, 32, 20, 20), single(32, 32 // groups, kernel, kernel), single(32), single(32), *numbers]
+    compare_up_to_rounding(fused, separate, operands)
 
 
 # Input, expanded and output channels, size, kernel, stride, shortcut, activations.

@@ -110,7 +110,7 @@ CALLS = {
     "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
 # Operators whose weights can have another size of the filter.
-ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "conv_norm_sequence", "bfloat16_conv", "bfloat16_conv_bias"}
+ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "conv_norm_sequence"}
 # Operators with one tensor, which can have any shape.
 ANY_SHAPE = {
     "activate",
@@ -133,6 +133,7 @@ if "avx512_bf16" in instruction_sets().split():
     CALLS |= {f"bfloat16_{name}": partial(in_bfloat16, CALLS[name], images) for name, images in IMAGES.items()}
     CALLS["bfloat16_use_twice"] = lambda: [paddle.rand([2, 6, 5, 4]).astype("bfloat16")]
     ANY_SHAPE |= {f"bfloat16_{name}" for name in ANY_SHAPE & BFLOAT16_OPERATORS}
+    ANY_FILTER |= {f"bfloat16_{name}" for name in ANY_FILTER & BFLOAT16_OPERATORS}
 
 
 def changed_shape(shape: list[int], random: np.random.Generator) -> list[int]:

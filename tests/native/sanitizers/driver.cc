@@ -307,7 +307,8 @@ Case convolve_case(Random& random, Path path) {
   for (int64_t i = 0; adding && i < dw.size(); ++i) total[i] += dw[i];
   convolve(s, x, w, biased ? static_cast<const float*>(bias) : nullptr, y);
   convolve_input_gradient(s, w, dy, dx);
-  convolve_weight_gradient(s, x, dy, adding, dw, biased ? static_cast<float*>(db) : nullptr);
+  convolve_weight_gradient(s, x, dy, adding, dw);
+  if (biased) sum_rows(dy.data(), s.output_pixels(), s.out_channels, false, static_cast<float*>(db));
   result.compare("y", y, expected.y, expected.y_size);
   result.compare("dx", dx, expected.dx, expected.dx_size);
   result.compare("dw", dw, total, expected.dw_size);
@@ -1404,11 +1405,11 @@ Case bfloat16_convolve_case(Random& random) {
   std::copy_n(dw.data(), dw.size(), expected_dw.data());
   convolve(s, x.floats(), w, bias, y);
   convolve_input_gradient(s, w, dy.floats(), dx);
-  convolve_weight_gradient(s, x.floats(), dy.floats(), adding, expected_dw, nullptr);
+  convolve_weight_gradient(s, x.floats(), dy.floats(), adding, expected_dw);
   Halves found_y(s.output_size()), found_dx(s.input_size());
-  bfloat16_convolve(s, x.data(), w, bias, found_y.data());
-  bfloat16_input_gradient(s, w, dy.data(), found_dx.data());
-  bfloat16_weight_gradient(s, x.data(), dy.data(), adding, dw);
+  convolve(s, x.data(), w, bias, found_y.data());
+  convolve_input_gradient(s, w, dy.data(), found_dx.data());
+  convolve_weight_gradient(s, x.data(), dy.data(), adding, dw);
   result.compare("y", found_y.floats(), y.doubles());
   result.compare("dx", found_dx.floats(), dx.doubles());
   result.compare("dw", dw, expected_dw.doubles());

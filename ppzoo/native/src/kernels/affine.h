@@ -15,13 +15,11 @@ template <class T>
 void affine_gradient(const T* x, const T* dy, float multiplier, int64_t count, T* dx, float* dmultiplier,
                      float* daddend);
 
-// Calls body(std::true_type()) if `is_used`, that is, if there is an affine block; only float32 operators have one.
-// Else calls body(std::false_type()), for code without the arithmetic of an affine block.
-template <class T, class Body>
+// Calls body(std::true_type()) if `is_used`, that is, if there is an affine block. Else calls body(std::false_type()),
+// for code without the arithmetic of an affine block.
+template <class Body>
 void dispatch_affine(bool is_used, const Body& body) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (is_used) return body(std::true_type());
-  }
+  if (is_used) return body(std::true_type());
   body(std::false_type());
 }
 

@@ -20,8 +20,8 @@ Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset
 
 template <class T>
 void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows, T* y) const {
-  dispatch_affine<T>(affine_.multiplier != 1.0f || affine_.addend != 0.0f,
-                     [&](auto has_affine) { apply_rows_as<decltype(has_affine)::value>(x, residual, rows, y); });
+  dispatch_affine(affine_.multiplier != 1.0f || affine_.addend != 0.0f,
+                  [&](auto has_affine) { apply_rows_as<decltype(has_affine)::value>(x, residual, rows, y); });
 }
 
 template <bool kAffine, class T>
@@ -110,7 +110,7 @@ void NormGradient::add_rows(int thread, const T* x, const Exactly<T>* y, const T
                             int64_t rows, Exactly<T>* masked) {
   double* totals = &totals_[2 * width_ * thread];
   double* dy_totals = dy_totals_.empty() ? nullptr : &dy_totals_[width_ * thread];
-  dispatch_affine<T>(multiplier_ != nullptr, [&](auto has_affine) {
+  dispatch_affine(multiplier_ != nullptr, [&](auto has_affine) {
     constexpr bool kAffine = decltype(has_affine)::value;
     if (rows_ * channels_ <= kDoubleSumElements) {
       add_rows_as<Doubles, kAffine>(x, y, dy, activation, rows, masked, totals, dy_totals);
@@ -197,8 +197,8 @@ void NormGradient::apply(const T* x, const T* dy, Activation activation, int64_t
 
 template <class T>
 void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
-  dispatch_affine<T>(multiplier_ != nullptr,
-                     [&](auto has_affine) { apply_rows_as<decltype(has_affine)::value>(x, dy, activation, rows, dx); });
+  dispatch_affine(multiplier_ != nullptr,
+                  [&](auto has_affine) { apply_rows_as<decltype(has_affine)::value>(x, dy, activation, rows, dx); });
 }
 
 template <bool kAffine, class T>

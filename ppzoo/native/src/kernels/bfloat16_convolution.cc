@@ -52,10 +52,9 @@ const float* to_float32(WorkspaceSlot slot, const Bfloat16* values, int64_t coun
 
 }  // namespace
 
-void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, const float* bias,
-                       Bfloat16* y) {
+void convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, const float* bias, Bfloat16* y) {
   if (depthwise(shape) && bias == nullptr && !shape.empty()) return bfloat16_depthwise_convolve(shape, {x}, weights, y);
-  if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, bias, y);
+  if (samples_pixels(shape)) return convolve(sample_shape(shape), copy_sampled(shape, x), weights, bias, y);
   if (is_usual(shape) && !shape.empty()) {
     return onednn_convolve(shape, Precision::kBfloat16, x, weights, bias, y);
   }
@@ -65,7 +64,7 @@ void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* w
   round_values(output, shape.output_size(), y);
 }
 
-void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const Bfloat16* dy, Bfloat16* dx) {
+void convolve_input_gradient(const ConvShape& shape, const float* weights, const Bfloat16* dy, Bfloat16* dx) {
   if (shape.empty()) {
     std::fill_n(dx, shape.input_size(), Bfloat16{});
     return;
@@ -73,7 +72,7 @@ void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const
   if (depthwise(shape)) return bfloat16_depthwise_gradients(shape, {nullptr}, weights, {dy}, {dx, nullptr});
   if (samples_pixels(shape)) {
     Bfloat16* gradient = copied_input<Bfloat16>(shape.output_pixels() * shape.channels);
-    bfloat16_input_gradient(sample_shape(shape), weights, dy, gradient);
+    convolve_input_gradient(sample_shape(shape), weights, dy, gradient);
     std::fill_n(dx, shape.input_size(), Bfloat16{});
     return for_sampled_pixels(shape,
                               [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
@@ -87,7 +86,7 @@ void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const
   round_values(gradient, shape.input_size(), dx);
 }
 
-void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const Bfloat16* dy, bool add,
+void convolve_weight_gradient(const ConvShape& shape, const Bfloat16* x, const Bfloat16* dy, bool add,
                               float* dweights) {
   if (shape.empty()) {
     if (!add) std::fill_n(dweights, shape.weight_size(), 0.0f);
@@ -95,12 +94,11 @@ void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const B
   }
   if (depthwise(shape)) return bfloat16_depthwise_gradients(shape, {x}, nullptr, {dy}, {nullptr, dweights, add});
   if (samples_pixels(shape)) {
-    return bfloat16_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights);
+    return convolve_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights);
   }
   if (!is_usual(shape)) {
     return convolve_weight_gradient(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()),
-                                    to_float32(WorkspaceSlot::kFloatOutput, dy, shape.output_size()), add, dweights,
-                                    nullptr);
+                                    to_float32(WorkspaceSlot::kFloatOutput, dy, shape.output_size()), add, dweights);
   }
   float* to = add ? workspace(WorkspaceSlot::kWeightGradients, shape.weight_size()) : dweights;
   onednn_weight_gradient(shape, Precision::kBfloat16, x, dy, to);

@@ -7,10 +7,10 @@
 namespace ppzoo {
 
 // y = conv(x, weights) + bias, with the weights rounded to bfloat16. `bias` can be null.
-void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, const float* bias, Bfloat16* y);
+void convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, const float* bias, Bfloat16* y);
 // Writes dx, the gradient of the input, from dy, with the weights rounded to bfloat16.
-void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const Bfloat16* dy, Bfloat16* dx);
+void convolve_input_gradient(const ConvShape& shape, const float* weights, const Bfloat16* dy, Bfloat16* dx);
 // Writes dweights from dy, in float32. With `add`, adds to it instead.
-void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const Bfloat16* dy, bool add, float* dweights);
+void convolve_weight_gradient(const ConvShape& shape, const Bfloat16* x, const Bfloat16* dy, bool add, float* dweights);
 
 }  // namespace ppzoo

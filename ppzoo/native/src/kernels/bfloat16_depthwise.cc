@@ -52,6 +52,7 @@ void normalize_row(const Normalizer& norm, const Bfloat16* x, int64_t pixels, in
 // Writes a row of the gradient of a norm's input: the second pass of the norm (NormGradient::apply).
 void differentiate_row(const NormGradient& norm, Activation activation, const Bfloat16* raw, const Bfloat16* dy,
                        int64_t pixels, int64_t channels, float* to) {
+  const float multiplier = norm.multiplier();
   dispatch_activation(activation, [&](auto tag) {
     const auto from = [&](int64_t channel) {
       const Vector k = load(norm.scale() + channel), o = load(norm.offset() + channel);
@@ -59,7 +60,7 @@ void differentiate_row(const NormGradient& norm, Activation activation, const Bf
       const Vector mean = load(norm.mean() + channel);
       return [=](int64_t i) {
         const Vector x = load(raw + i);
-        const Vector f = activation_gradient<decltype(tag)::value>(x * k + o, load(dy + i));
+        const Vector f = activation_gradient<decltype(tag)::value>(x * k + o, multiplier * load(dy + i));
         return k * f + (p * (x - mean) + q);
       };
     };

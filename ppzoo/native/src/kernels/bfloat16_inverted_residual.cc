@@ -86,7 +86,7 @@ bool saves_expansion(const InvertedResidual& block) { return !recomputes_expansi
 template <class AnyBlock>
 const Bfloat16* expand_part(const AnyBlock& b, int64_t image, const ConvShape& part, Bfloat16* to = nullptr) {
   if (to == nullptr) to = halves(WorkspaceSlot::kInputBlocks, part.output_size());
-  bfloat16_convolve(part, b.x + image * input_of_one(b.expand), b.stages[0].weights, nullptr, to);
+  convolve(part, b.x + image * input_of_one(b.expand), b.stages[0].weights, nullptr, to);
   return to;
 }
 
@@ -137,7 +137,7 @@ Statistics project_statistics(const ForwardBlock& b, const Normalizer& norm) {
     Bfloat16* normed = halves(WorkspaceSlot::kInputBlocks, part.input_size());
     Bfloat16* to = b.saved[2].raw + image * output_of_one(s);
     norm.apply(filtered, nullptr, part.input_pixels(), normed);
-    bfloat16_convolve(part, normed, b.stages[2].weights, nullptr, to);
+    convolve(part, normed, b.stages[2].weights, nullptr, to);
     const Bfloat16* projected = to;
     if (!moments) moments.emplace(s.out_channels, projected, s.output_pixels());
     moments->add(projected, part.output_pixels());
@@ -168,9 +168,9 @@ void projection_gradients(const BackwardBlock& b, const Bfloat16* dprojected, No
     const Bfloat16 *raw = b.saved[1].raw + image * input_of_one(s), *dy = dprojected + image * output_of_one(s);
     Bfloat16* normed = halves(WorkspaceSlot::kInputBlocks, part.input_size());
     normalizer.apply(raw, nullptr, part.input_pixels(), normed);
-    bfloat16_weight_gradient(part, normed, dy, image > 0, dweights);
+    convolve_weight_gradient(part, normed, dy, image > 0, dweights);
     Bfloat16* dx = dfiltered != nullptr ? dfiltered + image * input_of_one(s) : normed;
-    bfloat16_input_gradient(part, b.stages[2].weights, dy, dx);
+    convolve_input_gradient(part, b.stages[2].weights, dy, dx);
     add_part(second, raw, dx, activation, part.input_pixels(), s.channels);
   });
 }
@@ -187,7 +187,7 @@ void filter_gradients(const BackwardBlock& b, const Bfloat16* dprojected, const 
     if (dfiltered == nullptr) {
       const ConvShape project = b.project.with_images(part.images);
       Bfloat16* to = halves(WorkspaceSlot::kOutputBlocks, project.input_size());
-      bfloat16_input_gradient(project, b.stages[2].weights, dprojected + image * output_of_one(b.project), to);
+      convolve_input_gradient(project, b.stages[2].weights, dprojected + image * output_of_one(b.project), to);
       gradient = to;
     }
     const Bfloat16* filtered = b.saved[1].raw + image * output_of_one(b.filter);
@@ -208,8 +208,8 @@ void expansion_gradients(const BackwardBlock& b, const NormGradient& first, cons
     const Bfloat16* raw = expanded_part(b, image, part);
     Bfloat16* draw = halves(WorkspaceSlot::kOutputBlocks, part.output_size());
     first.apply(raw, dexpanded + image * output_of_one(s), Activation::kNone, part.output_pixels(), draw);
-    bfloat16_weight_gradient(part, b.x + image * input_of_one(s), draw, image > 0, dweights);
-    if (dx != nullptr) bfloat16_input_gradient(part, b.stages[0].weights, draw, dx + image * input_of_one(s));
+    convolve_weight_gradient(part, b.x + image * input_of_one(s), draw, image > 0, dweights);
+    if (dx != nullptr) convolve_input_gradient(part, b.stages[0].weights, draw, dx + image * input_of_one(s));
   });
 }
 

@@ -162,9 +162,7 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
   onednn_input_gradient(shape, Precision::kFloat32, weights, dy, dx);
 }
 
-void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
-                              float* dbias) {
-  if (dbias != nullptr) sum_rows(dy, shape.output_pixels(), shape.out_channels, add, dbias);
+void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights) {
   if (shape.empty()) {
     if (!add) repeat(nullptr, 1, shape.weight_size(), dweights);
     return;
@@ -173,11 +171,11 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
   if (depthwise(shape)) return depthwise_weight_gradient(shape, x, dy, add, dweights);
   if (winograd(shape)) return winograd_weight_gradient(shape, x, dy, add, dweights);
   if (samples_pixels(shape)) {
-    return convolve_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights, nullptr);
+    return convolve_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights);
   }
   if (onednn_miscomputes(shape)) {
     const ConvShape cropped = crop_to_receptive_field(shape);
-    return convolve_weight_gradient(cropped, copy_cropped(shape, cropped, x), dy, add, dweights, nullptr);
+    return convolve_weight_gradient(cropped, copy_cropped(shape, cropped, x), dy, add, dweights);
   }
   for_pieces(shape, [&](const ConvShape& piece, int64_t first_input, int64_t first_output, bool first) {
     const bool adding = add || !first;

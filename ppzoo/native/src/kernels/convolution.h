@@ -10,8 +10,7 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
 // Writes dx, the gradient of the input, from dy. With `add`, adds it to dx instead.
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx,
                              bool add = false);
-// Writes dweights, and dbias unless it is null, from dy. With `add`, adds to both instead.
-void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
-                              float* dbias);
+// Writes dweights from dy. With `add`, adds to it instead.
+void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 
 }  // namespace ppzoo

@@ -3,10 +3,11 @@
 //
 // Accuracy: rows are processed in windows (Moments::Window). The sums of squares are those of the differences from a
 // typical value of the window (the reference), so that a large mean does not cause cancellation.
+#include "kernels/moments.h"
+
 #include <algorithm>
 #include <vector>
 
-#include "kernels/batch_norm.h"
 #include "kernels/wide_rows.h"
 
 namespace ppzoo {

@@ -129,7 +129,7 @@ void repvgg_gradients(const RepVggBlock& block, const float* x, const RepVggWeig
       convolve_input_gradient(dense, weights.dense, dense_gradient, images.dx, !strided);
       if (strided) add_sampled(pointwise, pointwise_dx, images.dx);
     }
-    convolve_weight_gradient(dense, images.x, dense_gradient, image > 0, gradients.dense, nullptr);
+    convolve_weight_gradient(dense, images.x, dense_gradient, image > 0, gradients.dense);
   }
 }
 

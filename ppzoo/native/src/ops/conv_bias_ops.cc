@@ -21,27 +21,6 @@ using ppzoo::Bfloat16;
 using ppzoo::ConvShape;
 using ppzoo::WorkspaceSlot;
 
-void convolve_images(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
-  ppzoo::convolve(s, x, weights, bias, y);
-}
-void convolve_images(const ConvShape& s, const Bfloat16* x, const float* weights, const float* bias, Bfloat16* y) {
-  ppzoo::bfloat16_convolve(s, x, weights, bias, y);
-}
-
-void input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
-  ppzoo::convolve_input_gradient(s, weights, dy, dx);
-}
-void input_gradient(const ConvShape& s, const float* weights, const Bfloat16* dy, Bfloat16* dx) {
-  ppzoo::bfloat16_input_gradient(s, weights, dy, dx);
-}
-
-void weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
-  ppzoo::convolve_weight_gradient(s, x, dy, add, dweights, nullptr);
-}
-void weight_gradient(const ConvShape& s, const Bfloat16* x, const Bfloat16* dy, bool add, float* dweights) {
-  ppzoo::bfloat16_weight_gradient(s, x, dy, add, dweights);
-}
-
 // Calls body(piece, offset in the input, offset in the output) for blocks of images; without an activation, for all.
 template <class T, class Body>
 void for_image_blocks(const ConvShape& s, Activation activation, const Body& body) {
@@ -61,7 +40,7 @@ std::vector<Tensor> conv_bias(const Tensor& x, const Tensor& weights, const Tens
   Tensor y = empty_like(x, output_shape(s));
   T* to = elements<T>(y);
   for_image_blocks<T>(s, kind, [&](const ConvShape& piece, int64_t in, int64_t out) {
-    convolve_images(piece, elements<T>(x) + in, weights.data<float>(), bias.data<float>(), to + out);
+    ppzoo::convolve(piece, elements<T>(x) + in, weights.data<float>(), bias.data<float>(), to + out);
     if (kind != Activation::kNone) ppzoo::add_activate(to + out, nullptr, kind, piece.output_size(), to + out);
   });
   return {y};
@@ -85,8 +64,8 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
       ppzoo::add_activate_gradient(elements<T>(y) + out, nullptr, gradient, kind, count, activated, nullptr);
       gradient = activated;
     }
-    if (need_dx) input_gradient(piece, weights.data<float>(), gradient, elements<T>(dx) + in);
-    weight_gradient(piece, elements<T>(x) + in, gradient, out > 0, dweights.data<float>());
+    if (need_dx) ppzoo::convolve_input_gradient(piece, weights.data<float>(), gradient, elements<T>(dx) + in);
+    ppzoo::convolve_weight_gradient(piece, elements<T>(x) + in, gradient, out > 0, dweights.data<float>());
     ppzoo::sum_rows(gradient, piece.output_pixels(), piece.out_channels, out > 0, dbias.data<float>());
   });
   return {dx, dweights, dbias};
