@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.cli import build_parser
 from ppzoo.config import Option
 from ppzoo.config.schema import Sections

@@ -116,12 +116,38 @@ def find_cycle(graph: dict[str, set[str]]) -> list[str] | None:
     return None
 
 
-def test_modules_have_no_import_cycle():
-    paths = sorted(PACKAGE.rglob("*.py"))
-    modules = {
+def find_modules() -> dict[str, Path]:
+    """Return the path of each module and package of ppzoo by its full name."""
+    return {
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in paths
+        for path in sorted(PACKAGE.rglob("*.py"))
     }
+
+
+def bound_names(node: ast.stmt, modules: dict[str, Path]) -> list[str]:
+    """Return the names that a statement binds to functions, classes or values, and not to modules."""
+    if isinstance(node, ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names if f"{node.module}.{alias.name}" not in modules]
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def find_shadowed_modules(modules: dict[str, Path]) -> set[str]:
+    """Return the modules that have the name of a function, class or value of the package that contains them."""
+    packages = {name: path for name, path in modules.items() if path.name == "__init__.py"}
+    bound = {
+        f"{package}.{name}"
+        for package, path in packages.items()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for name in bound_names(node, modules)
+    }
+    return bound & modules.keys()
+
+
+def test_modules_have_no_import_cycle():
+    modules = find_modules()
     graph = {module: run_time_imports(module, path, modules) for module, path in modules.items()}
     assert find_cycle(graph) is None
 
@@ -142,6 +168,21 @@ def test_import_cycles_are_found(tmp_path):
     assert graph == {"p": set(), "p.a": {"p.b"}, "p.b": {"p.c"}, "p.c": {"p.a"}, "p.d": set(), "p.e": {"p.d"}}
     assert set(find_cycle(graph)) == {"p.a", "p.b", "p.c"}
     assert find_cycle({**graph, "p.c": set()}) is None
+
+
+def test_no_module_has_the_name_of_a_function_of_its_package():
+    assert not find_shadowed_modules(find_modules())
+
+
+def test_modules_with_the_name_of_a_function_are_found(tmp_path):
+    sources = {
+        "p": "from p.a import a, x as b\nfrom p import c\nd: int = 0\ne = 0\ndef f(): pass\nclass g: pass",
+        **{f"p.{name}": "" for name in "abcdefgx"},
+    }
+    modules = {name: tmp_path / (f"{name}.py" if "." in name else "__init__.py") for name in sources}
+    for name, text in sources.items():
+        modules[name].write_text(text)
+    assert find_shadowed_modules(modules) == {f"p.{name}" for name in "abdefg"}
 
 
 def test_importing_ppzoo_imports_neither_paddle_nor_opencv():

@@ -22,10 +22,10 @@ import yaml
 from blocks import BLOCKS, list_boxes
 
 from ppzoo import cli, models
-from ppzoo.builders.components import TABLES, components
+from ppzoo.builders.component_factory import TABLES, components
 from ppzoo.config.arch_sections import DistillationConfig
 from ppzoo.config.component_types import Option, first_paragraph
-from ppzoo.config.json_schema import ATTRIBUTE, read_attributes
+from ppzoo.config.json_schema_generator import ATTRIBUTE, read_attributes
 from ppzoo.config.schema import Sections
 from ppzoo.config.section import KINDS, ComponentSpec, Members, Section, all_keys, find_mark, nested_section
 from ppzoo.config.type_checks import describe

@@ -8,7 +8,7 @@ PaddleClas's form.
 from ppzoo.batch_inference import TableSession
 from ppzoo.builders.batch_model import BatchModel, batch_model_of_config, batch_model_of_export
 from ppzoo.builders.comparison import compare_runs
-from ppzoo.builders.components import build_loss, build_metrics, build_postprocess, build_transforms, components
+from ppzoo.builders.component_factory import build_loss, build_metrics, build_postprocess, build_transforms, components
 from ppzoo.builders.data_loading import build_loader, read_image
 from ppzoo.builders.data_report import inspect_data
 from ppzoo.builders.dry_run import dry_run_config, read_config

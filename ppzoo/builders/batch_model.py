@@ -12,7 +12,7 @@ import numpy as np
 
 from ppzoo import data, deploy
 from ppzoo.builders.class_names import add_classes_of_run
-from ppzoo.builders.components import build_postprocess, class_count
+from ppzoo.builders.component_factory import build_postprocess, class_count
 from ppzoo.builders.inference import InferenceNetwork, require_equal_shapes
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError

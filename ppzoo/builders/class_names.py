@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ppzoo import data
 from ppzoo.builders.class_checks import require_two_classes
-from ppzoo.builders.components import class_count, components
+from ppzoo.builders.component_factory import class_count, components
 from ppzoo.builders.datasets import TRAIN_DATA, build_dataset
 from ppzoo.config import Config, DatasetConfig, DistillationConfig, load
 from ppzoo.errors import ConfigError, DataError, count_text, errors_with_key

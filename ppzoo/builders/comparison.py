@@ -15,7 +15,7 @@ import numpy as np
 
 from ppzoo import analysis
 from ppzoo import config as configuration
-from ppzoo.builders.components import build_metrics, components
+from ppzoo.builders.component_factory import build_metrics, components
 from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
 from ppzoo.builders.reporting import to_json_types

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo import data, engine
-from ppzoo.builders.components import build_batch_transforms, build_transforms, make
+from ppzoo.builders.component_factory import build_batch_transforms, build_transforms, make
 from ppzoo.builders.datasets import build_dataset
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.batch_reader import SKIP_HINT

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ppzoo import data
 from ppzoo.builders.class_checks import describe_data, require_two_classes
 from ppzoo.builders.class_names import add_classes_of_data, find_training_names
-from ppzoo.builders.components import class_count
+from ppzoo.builders.component_factory import class_count
 from ppzoo.builders.datasets import EVAL_DATA, TRAIN_DATA, build_dataset
 from ppzoo.config import Config
 from ppzoo.errors import DataError

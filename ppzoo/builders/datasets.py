@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo import data
-from ppzoo.builders.components import make
+from ppzoo.builders.component_factory import make
 from ppzoo.config import DatasetConfig
 from ppzoo.errors import DataError, count_text, errors_with_key
 

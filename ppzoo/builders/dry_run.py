@@ -16,7 +16,7 @@ from ppzoo import config as configuration
 from ppzoo import data
 from ppzoo.builders.class_names import require_class_labels
 from ppzoo.builders.class_weights import drop_balanced
-from ppzoo.builders.components import (
+from ppzoo.builders.component_factory import (
     build_batch_transforms,
     build_loss,
     build_metrics,

@@ -14,7 +14,7 @@ from ppzoo import data, deploy, engine, losses, metrics
 from ppzoo.builders.class_checks import log_data
 from ppzoo.builders.class_names import add_classes_of_run, find_evaluation_names
 from ppzoo.builders.class_weights import balance_as_trained
-from ppzoo.builders.components import build_loss, build_metrics, class_count
+from ppzoo.builders.component_factory import build_loss, build_metrics, class_count
 from ppzoo.builders.data_loading import build_loader, read_first_batch, verify_images
 from ppzoo.builders.datasets import EVAL_DATA
 from ppzoo.builders.inference import load_inference_network, load_trained_network

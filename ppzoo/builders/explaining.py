@@ -15,7 +15,7 @@ import paddle
 
 from ppzoo import data, deploy, explain
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
-from ppzoo.builders.components import build_transforms
+from ppzoo.builders.component_factory import build_transforms
 from ppzoo.builders.inference import TRANSFORMS, load_inference_network, require_equal_shapes
 from ppzoo.builders.models import try_forward
 from ppzoo.builders.rebuilding import rebuild_network, require_output_of_export

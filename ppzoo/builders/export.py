@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ppzoo import deploy
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
-from ppzoo.builders.components import class_count, components
+from ppzoo.builders.component_factory import class_count, components
 from ppzoo.builders.export_accuracy import lower_precision
 from ppzoo.builders.export_images import EvaluationData, find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network

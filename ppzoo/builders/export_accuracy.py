@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ppzoo import data, deploy
-from ppzoo.builders.components import build_transforms
+from ppzoo.builders.component_factory import build_transforms
 from ppzoo.builders.export_images import (
     EvaluationData,
     evenly_spaced,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ppzoo import deploy, explain
-from ppzoo.builders.components import build_transforms
+from ppzoo.builders.component_factory import build_transforms
 from ppzoo.builders.explaining import Canvas, InputReader
 from ppzoo.builders.rebuilding import NotRebuiltError, config_of_export, require_weights
 from ppzoo.errors import ConfigError

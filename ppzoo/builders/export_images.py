@@ -11,7 +11,7 @@ import numpy as np
 
 from ppzoo import data, deploy
 from ppzoo.builders.class_names import find_evaluation_names
-from ppzoo.builders.components import build_transforms, class_count
+from ppzoo.builders.component_factory import build_transforms, class_count
 from ppzoo.builders.datasets import build_dataset
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError, DataError, errors_with_key

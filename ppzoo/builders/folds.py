@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ppzoo import config as configuration
 from ppzoo import data
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.builders.dry_run import read_config
 from ppzoo.builders.resuming import output_dir
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, SplitConfig

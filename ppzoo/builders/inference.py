@@ -14,7 +14,7 @@ import paddle
 
 from ppzoo import data, deploy, engine, native
 from ppzoo.builders.class_names import add_classes_of_run, read_class_labels
-from ppzoo.builders.components import build_postprocess, build_transforms
+from ppzoo.builders.component_factory import build_postprocess, build_transforms
 from ppzoo.builders.data_loading import read_image
 from ppzoo.builders.models import build_model, load_pretrained, try_forward
 from ppzoo.builders.tta_views import describe_views, enabled_tta, make_views

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo import engine
-from ppzoo.builders.components import build_transforms, class_count
+from ppzoo.builders.component_factory import build_transforms, class_count
 from ppzoo.builders.models import score_selector
 from ppzoo.config import Config, GlobalConfig, SplitConfig, dump, to_plain
 from ppzoo.data.transforms import NormalizeImage

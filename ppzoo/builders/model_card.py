@@ -12,7 +12,7 @@ import paddle
 import ppzoo
 from ppzoo import data
 from ppzoo.builders.class_names import find_weights, list_readable_labels
-from ppzoo.builders.components import class_count
+from ppzoo.builders.component_factory import class_count
 from ppzoo.config import Config, DatasetConfig
 from ppzoo.files import read_plain_file, write_atomically
 from ppzoo.layers import Classifier, deployed_network

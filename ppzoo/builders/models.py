@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from ppzoo import engine, models, weights
-from ppzoo.builders.components import class_count, components
+from ppzoo.builders.component_factory import class_count, components
 from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
 from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import WEIGHTS

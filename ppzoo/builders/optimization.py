@@ -10,7 +10,7 @@ from typing import Any
 import paddle
 
 from ppzoo import engine, optim
-from ppzoo.builders.components import Plain, components, make
+from ppzoo.builders.component_factory import Plain, components, make
 from ppzoo.config import ComponentSpec, Config, LrConfig, OptimizerConfig, parse_component
 from ppzoo.errors import ConfigError
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppzoo import data
-from ppzoo.builders.components import build_transforms, make
+from ppzoo.builders.component_factory import build_transforms, make
 from ppzoo.config import ComponentSpec, Config
 from ppzoo.data.datasets import ImageFiles, TarShards
 from ppzoo.data.transforms.pixels import channels_last

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo import deploy, engine, models, native
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.builders.export import ARCH, require_export
 from ppzoo.builders.models import build_model, load_weights
 from ppzoo.config import Config

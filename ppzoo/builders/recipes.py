@@ -16,7 +16,7 @@ import paddle
 
 from ppzoo import config as configuration
 from ppzoo import models, weights
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.builders.data_loading import resized
 from ppzoo.builders.dry_run import read_config
 from ppzoo.builders.models import try_forward

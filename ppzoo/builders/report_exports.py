@@ -10,7 +10,7 @@ import paddle
 from ppzoo import data, deploy, engine, losses, yaml_io
 from ppzoo import metrics as metric_types
 from ppzoo.analysis import PredictionRecorder
-from ppzoo.builders.components import build_loss, build_metrics, parse_specs
+from ppzoo.builders.component_factory import build_loss, build_metrics, parse_specs
 from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.evaluation import count_images
 from ppzoo.builders.export import require_export

@@ -16,7 +16,7 @@ import paddle
 from ppzoo import data, yaml_io
 from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
-from ppzoo.builders.components import class_count
+from ppzoo.builders.component_factory import class_count
 from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import build_run_evaluation
 from ppzoo.builders.models import score_selector

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo import engine
-from ppzoo.builders.components import class_count, describe_arch
+from ppzoo.builders.component_factory import class_count, describe_arch
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, to_plain
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError, errors_with_key

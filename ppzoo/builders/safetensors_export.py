@@ -13,7 +13,7 @@ import numpy as np
 
 from ppzoo import deploy, weights
 from ppzoo.builders.class_names import add_classes_of_run
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.builders.export import describe_postprocess
 from ppzoo.builders.inference import load_inference_network
 from ppzoo.builders.preprocessing import measure_image_shape, warn_of_preprocessing

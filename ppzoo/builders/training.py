@@ -16,7 +16,7 @@ from ppzoo.builders.callbacks import WorkerEnd, build_callbacks, build_finishing
 from ppzoo.builders.class_checks import log_data, warn_of_imbalance
 from ppzoo.builders.class_names import build_training_data
 from ppzoo.builders.class_weights import balance_classes
-from ppzoo.builders.components import build_loss, build_metrics, class_count
+from ppzoo.builders.component_factory import build_loss, build_metrics, class_count
 from ppzoo.builders.data_loading import load_images
 from ppzoo.builders.datasets import TRAIN_DATA
 from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weighted_classes, try_batch

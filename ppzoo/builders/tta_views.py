@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ppzoo import data, deploy, engine
-from ppzoo.builders.components import build_loss, build_metrics, class_count
+from ppzoo.builders.component_factory import build_loss, build_metrics, class_count
 from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.models import TTA_SIZES, try_forward
 from ppzoo.config import ComponentSpec, Config, SplitConfig, TtaConfig

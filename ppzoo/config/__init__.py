@@ -8,7 +8,7 @@ from ppzoo.config.arch_sections import ArchConfig, DistillationConfig, NetworkCo
 from ppzoo.config.component_types import Component, Components, Option
 from ppzoo.config.component_uses import list_items
 from ppzoo.config.data_sections import DataLoaderConfig, DatasetConfig, LoaderConfig, SamplerConfig, SplitConfig
-from ppzoo.config.json_schema import json_schema
+from ppzoo.config.json_schema_generator import json_schema
 from ppzoo.config.loading import apply_overrides, load, merge
 from ppzoo.config.parsing import Config, parse_component, parse_components, parse_section, to_plain, to_plain_list
 from ppzoo.config.path_checks import check_files, suggest_path

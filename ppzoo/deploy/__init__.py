@@ -5,10 +5,10 @@ from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine, require_bfloat16
 from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network, receive_features
-from ppzoo.deploy.export import export, export_formats
 from ppzoo.deploy.export_check import CheckImages, FormatCheck, run_engine
 from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export, require_label_count
 from ppzoo.deploy.export_precision import LowerPrecision
+from ppzoo.deploy.exporter import export, export_formats
 from ppzoo.deploy.formats import FORMATS, ExportOptions, require_format_packages
 from ppzoo.deploy.onnx_graph import DEFAULT_OPSET
 from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error

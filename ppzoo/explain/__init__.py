@@ -1,7 +1,7 @@
 """Grad-CAM heat maps, and the features before the classifier."""
 
 from ppzoo.explain.features import Projection, embed, nearest, project, require_projection
-from ppzoo.explain.grad_cam import grad_cam, grad_cams
+from ppzoo.explain.heatmaps import grad_cam, grad_cams
 from ppzoo.explain.overlays import overlay, overlay_part
 
 __all__ = [

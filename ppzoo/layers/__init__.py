@@ -6,10 +6,10 @@ from ppzoo.layers.basic import activation, downscaled_dropout, dropout, make_div
 from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, deployed_network, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
-from ppzoo.layers.conv_sequence import SeparableBlock, SeparableBlocks, conv_sequence
+from ppzoo.layers.conv_padding import Padding, native_same_padding, same_padding
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.head import WideHeadClassifier
-from ppzoo.layers.inverted_residual import InvertedResidual, inverted_residual, inverted_residuals
+from ppzoo.layers.inverted_residual_block import InvertedResidual, inverted_residual, inverted_residuals
 from ppzoo.layers.modes import evaluation_mode
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.native_layers import (
@@ -40,7 +40,7 @@ from ppzoo.layers.native_layers import (
 )
 from ppzoo.layers.param_names import batch_norm, bias_attr, fan_in_uniform, linear, uniform_linear, weight_attr
 from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, identity_kernel, pad_kernel
-from ppzoo.layers.same_padding import Padding, native_same_padding, same_padding
+from ppzoo.layers.separable_conv import SeparableBlock, SeparableBlocks, conv_sequence
 from ppzoo.layers.squeeze_excite import ConvSqueezeExcite, HardSigmoid, SELayer, clip_gate
 from ppzoo.layers.stochastic_depth import StochasticDepth
 

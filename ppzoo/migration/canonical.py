@@ -12,7 +12,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-from ppzoo.builders.components import TABLES
+from ppzoo.builders.component_factory import TABLES
 from ppzoo.config import ComponentSpec, Config
 from ppzoo.config.section import NOT_KEYS, Listed, Members, Named, Section, all_keys, find_mark
 from ppzoo.data.transforms import NormalizeImage

@@ -5,9 +5,9 @@ from ppzoo.weights.export_archives import is_export_archive, unpack_export
 from ppzoo.weights.load import convert_channels, load_weights
 from ppzoo.weights.load_report import LoadReport, best_fit
 from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
-from ppzoo.weights.read import read
 from ppzoo.weights.safetensors import save_safetensors
 from ppzoo.weights.weight_file import WeightFile
+from ppzoo.weights.weight_formats import read
 from ppzoo.weights.writer import save_pdparams, save_state
 
 __all__ = [

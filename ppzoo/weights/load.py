@@ -18,8 +18,8 @@ from ppzoo.errors import ConfigError, WeightsError, with_article
 from ppzoo.files import require_path
 from ppzoo.weights.key_aliases import best_key_aliases
 from ppzoo.weights.load_report import MIN_SIMILARITY, LoadReport, Shape, best_fit
-from ppzoo.weights.read import read
 from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloat16
+from ppzoo.weights.weight_formats import read
 
 if TYPE_CHECKING:
     import paddle

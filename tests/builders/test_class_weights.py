@@ -10,7 +10,7 @@ from helpers.small_runs import paint_class_folders, small_config
 
 from ppzoo.builders import class_weights
 from ppzoo.builders.class_weights import balance_classes, balanced_weights
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.cli import main
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError

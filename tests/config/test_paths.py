@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ppzoo import builders, config
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.cli import main
 from ppzoo.config import expand_paths
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ppzoo import config as configuration
-from ppzoo.builders.components import components
+from ppzoo.builders.component_factory import components
 from ppzoo.builders.preprocessing import find_preprocessing_difference
 from ppzoo.cli import main
 

@@ -86,7 +86,7 @@ def test_an_export_to_a_full_disk_has_exit_status_1(folder, monkeypatch):
     def fail(*paths):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sys.modules["ppzoo.deploy.export"], "move_into_place", fail)
+    monkeypatch.setattr("ppzoo.deploy.exporter.move_into_place", fail)
     with pytest.raises(OutputError, match=r"^cannot write .*: No space left on device") as error:
         export(network(), folder, [3, 8, 8], SETTINGS)
     assert error.value.exit_status == 1

@@ -12,7 +12,7 @@ from helpers.small_runs import OPS, paint_class_folders, small_config, split_con
 
 from ppzoo import builders
 from ppzoo.builders import class_names
-from ppzoo.builders.components import class_count
+from ppzoo.builders.component_factory import class_count
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams
 

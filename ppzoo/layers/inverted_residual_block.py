@@ -11,8 +11,8 @@ from paddle import Tensor, nn
 
 from ppzoo import native
 from ppzoo.layers.conv_bn import ConvBNLayer
-from ppzoo.layers.conv_sequence import fusable_stages
 from ppzoo.layers.native_layers import is_plain, use_twice
+from ppzoo.layers.separable_conv import fusable_stages
 from ppzoo.layers.squeeze_excite import ConvSqueezeExcite
 from ppzoo.native import operators
 
