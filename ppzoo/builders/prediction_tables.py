@@ -23,7 +23,7 @@ from ppzoo.batch_inference import (
 )
 from ppzoo.batch_inference.rows import FRAME, PATH, SECONDS, Row
 from ppzoo.builders.batch_model import BatchModel, Prediction
-from ppzoo.builders.batch_reading import FrameReader, ImageReader, Outcome, predict_batches
+from ppzoo.builders.batch_prediction import FrameReader, ImageReader, Outcome, predict_batches
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.host import usable_cores
 from ppzoo.progress import Progress

@@ -20,9 +20,9 @@ from starlette.requests import ClientDisconnect
 import ppzoo
 from ppzoo.serve import explaining, kserve, routes
 from ppzoo.serve.limits import RETRY
-from ppzoo.serve.metrics import DISCONNECTED
 from ppzoo.serve.models import NotReadyError
 from ppzoo.serve.page import PAGES
+from ppzoo.serve.prometheus_metrics import DISCONNECTED
 from ppzoo.serve.state import State, state_of
 
 logger = logging.getLogger("ppzoo")

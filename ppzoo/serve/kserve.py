@@ -17,8 +17,8 @@ from ppzoo.errors import PpzooError
 from ppzoo.serve.kserve_tensors import TensorError, read_id, read_input, split_body, write_output
 from ppzoo.serve.limits import RETRY, require_few_pixels
 from ppzoo.serve.models import Model
-from ppzoo.serve.network import Network
 from ppzoo.serve.routes import ERRORS, find_model, run_model, status_of
+from ppzoo.serve.served_network import Network
 from ppzoo.serve.state import State, state_of
 
 router = APIRouter(prefix="/v2", tags=["KServe V2"])

@@ -20,9 +20,9 @@ from ppzoo.deploy import SETTINGS
 from ppzoo.errors import ConfigError, PpzooError, one_line
 from ppzoo.files import describe_absence, expand_user
 from ppzoo.serve.batching import BatchQueue
-from ppzoo.serve.metrics import Metrics
-from ppzoo.serve.network import Network
 from ppzoo.serve.options import EngineName, Limits
+from ppzoo.serve.prometheus_metrics import Metrics
+from ppzoo.serve.served_network import Network
 from ppzoo.serve.worker import EngineFailedError, Job, Worker, set_results
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from ppzoo.errors import PpzooError
 from ppzoo.serve.batching import QueueFullError
 from ppzoo.serve.limits import RETRY, require_few_pixels
-from ppzoo.serve.metrics import CONTENT_TYPE
 from ppzoo.serve.models import Model, NotReadyError
-from ppzoo.serve.network import first_classes
 from ppzoo.serve.page import PAGES, SECURITY_HEADERS
+from ppzoo.serve.prometheus_metrics import CONTENT_TYPE
 from ppzoo.serve.requests import DEFAULT_TOPK, MAX_TOPK, parse_images
+from ppzoo.serve.served_network import first_classes
 from ppzoo.serve.state import State, state_of
 
 router = APIRouter()

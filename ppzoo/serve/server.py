@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.serve.app import make_app
-from ppzoo.serve.metrics import Metrics
 from ppzoo.serve.models import Model
 from ppzoo.serve.options import ServiceOptions
+from ppzoo.serve.prometheus_metrics import Metrics
 from ppzoo.serve.state import State
 from ppzoo.serve.worker import EngineFailedError
 

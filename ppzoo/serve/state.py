@@ -9,9 +9,9 @@ from fastapi import Request
 
 from ppzoo.serve.drawer import Drawer
 from ppzoo.serve.limits import BodyReader
-from ppzoo.serve.metrics import Metrics
 from ppzoo.serve.models import Model
 from ppzoo.serve.options import Limits
+from ppzoo.serve.prometheus_metrics import Metrics
 
 
 @dataclass

@@ -17,7 +17,7 @@ from ppzoo.serve.batching import BatchQueue
 if TYPE_CHECKING:
     import asyncio
 
-    from ppzoo.serve.network import Network
+    from ppzoo.serve.served_network import Network
 
 logger = logging.getLogger("ppzoo")
 

@@ -1,7 +1,7 @@
 """Time and memory for very large datasets: a list file of 14 million images, without and with eight workers.
 
-    python benchmarks/memory.py                          # 14 million lines; the list takes 630 MB in --folder
-    python benchmarks/memory.py --samples 1000000 --workers 4
+    python benchmarks/large_datasets.py                  # 14 million lines; the list takes 630 MB in --folder
+    python benchmarks/large_datasets.py --samples 1000000 --workers 4
 
 Each round reads the list in a new process and loads 40 shuffled batches of 64 JPEGs at 224 pixels, without training:
 once without workers and once with them. "PSS" is the proportional set size (/proc/PID/smaps_rollup: a page that n
