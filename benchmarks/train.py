@@ -84,7 +84,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str, dtype: str) -> Any:
 
     import ppzoo
     from ppzoo import native
-    from ppzoo.layers import find_bfloat16_obstacle
+    from ppzoo.layers import find_network_bfloat16_obstacle
     from ppzoo.native.momentum import Momentum
     from ppzoo.native.operators import autocast_bfloat16
 
@@ -94,7 +94,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str, dtype: str) -> Any:
     network = ppzoo.create_model(name, class_num=1000)
     network.train()
     if dtype == "bfloat16":
-        obstacle = native.find_bfloat16_obstacle() or find_bfloat16_obstacle(network, [3, size, size])
+        obstacle = native.find_native_bfloat16_obstacle() or find_network_bfloat16_obstacle(network, [3, size, size])
         if obstacle:
             sys.exit(f"{name}: bfloat16 is not available: {obstacle}")
     optimizer_class = Momentum if mode == "on" else paddle.optimizer.Momentum

@@ -18,7 +18,7 @@ from ppzoo.analysis.per_class import (
     score_classes,
     score_labels,
 )
-from ppzoo.analysis.predictions import PredictionRecorder, Predictions, class_indices
+from ppzoo.analysis.predictions import PredictionRecorder, Predictions, true_classes
 from ppzoo.analysis.ranking import confidently_wrong, coverage_curve, highest_loss, least_confident
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Weakest",
     "bin_confidences",
     "calibration_error",
-    "class_indices",
     "confidently_wrong",
     "count_confusion",
     "count_label_confusion",
@@ -44,4 +43,5 @@ __all__ = [
     "scaled_bins",
     "score_classes",
     "score_labels",
+    "true_classes",
 ]

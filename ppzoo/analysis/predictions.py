@@ -104,7 +104,7 @@ class PredictionRecorder:
     ) -> tuple[np.ndarray, dict[str, np.ndarray], BinSums]:
         rows = np.arange(len(scores))
         predicted = scores.argmax(axis=1)
-        truth = class_indices(labels, self.class_num)
+        truth = true_classes(labels, self.class_num)
         logits = scores - scores.max(axis=1, keepdims=True)
         total = np.exp(logits).sum(axis=1)
         confidence, loss = 1 / total, np.log(total) - logits[rows, truth]
@@ -138,7 +138,7 @@ class PredictionRecorder:
         return scores, columns, bin_confidences(sigmoid(scores[known]), truth[known] == 1)
 
 
-def class_indices(labels: np.ndarray, class_num: int) -> np.ndarray:
+def true_classes(labels: np.ndarray, class_num: int) -> np.ndarray:
     """Return the (N,) class of each image; of (N, C) probabilities, as of mixed images, the most probable class."""
     is_soft = labels.ndim == 2 and labels.shape[1] == class_num and (class_num > 1 or labels.dtype.kind == "f")
     return labels.argmax(axis=1) if is_soft else labels.reshape(-1).astype(np.int64)

@@ -19,18 +19,18 @@ def build_mixed_precision(
     section = config.AMP
     if section is None or not section.use_amp:
         return engine.MixedPrecision()
-    return engine.build_mixed_precision(
+    return engine.choose_mixed_precision(
         level=section.level,
         dtype=section.dtype,
         scale=section.scale_loss,
         dynamic=section.use_dynamic_loss_scaling,
         promote=section.use_promote,
         evaluation=section.use_fp16_test or section.level == "O2",
-        find_cpu_obstacle=lambda: find_bfloat16_obstacle(config, network, loader, processes),
+        find_cpu_obstacle=lambda: find_run_bfloat16_obstacle(config, network, loader, processes),
     )
 
 
-def find_bfloat16_obstacle(
+def find_run_bfloat16_obstacle(
     config: Config, network: Classifier, loader: Loader, processes: engine.ProcessGroup
 ) -> str | None:
     """Return why a run cannot train in bfloat16 on the CPU; None if it can."""
@@ -38,8 +38,8 @@ def find_bfloat16_obstacle(
         return "static programs (Global.to_static) do not use the native operators, which bfloat16 needs on the CPU"
     if config.Arch.use_sync_bn and processes.size > 1:
         return "synchronized batch norms (Arch.use_sync_bn) have no bfloat16 operator"
-    obstacle = native.find_bfloat16_obstacle()
+    obstacle = native.find_native_bfloat16_obstacle()
     if obstacle is not None:
         return obstacle
-    obstacle = layers.find_bfloat16_obstacle(network, read_first_batch(loader).images.shape[1:])
+    obstacle = layers.find_network_bfloat16_obstacle(network, read_first_batch(loader).images.shape[1:])
     return obstacle and f"bfloat16 is not available for {config.Arch.name} on the CPU: {obstacle}"

@@ -1,6 +1,6 @@
 """Training and evaluation; `ppzoo.builders` builds the models, losses, metrics and data loaders for them."""
 
-from ppzoo.engine.amp import GradScaler, MixedPrecision, build_mixed_precision
+from ppzoo.engine.amp import GradScaler, MixedPrecision, choose_mixed_precision
 from ppzoo.engine.checkpoint.atomic_files import require_undamaged
 from ppzoo.engine.checkpoint.checkpoint import (
     CheckpointSaver,
@@ -46,7 +46,7 @@ __all__ = [
     "TrainState",
     "Trainer",
     "TtaModel",
-    "build_mixed_precision",
+    "choose_mixed_precision",
     "chrome_trace",
     "count_profiled_steps",
     "device_clock",

@@ -116,7 +116,7 @@ class MixedPrecision:
             self.grad_scaler.unscale(parameters)
 
 
-def build_mixed_precision(
+def choose_mixed_precision(
     *,
     level: str,
     dtype: str,

@@ -3,7 +3,7 @@
 from ppzoo.backports import apply_backports
 from ppzoo.layers.affine import LearnableAffineBlock, conv_norm_act_affine
 from ppzoo.layers.basic import activation, downscaled_dropout, dropout, make_divisible
-from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
+from ppzoo.layers.bfloat16 import find_network_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, deployed_network, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
 from ppzoo.layers.conv_padding import Padding, native_same_padding, same_padding
@@ -93,7 +93,7 @@ __all__ = [
     "dropout",
     "evaluation_mode",
     "fan_in_uniform",
-    "find_bfloat16_obstacle",
+    "find_network_bfloat16_obstacle",
     "fuse_norm",
     "fused_convolution",
     "halve",

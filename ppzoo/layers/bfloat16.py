@@ -33,7 +33,7 @@ _OPERATORS_IN_FLOAT32 = {"Dropout", "Hardswish", "Relu"}
 MIN_DEPTHWISE_SIZE = 64
 
 
-def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
+def find_network_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
     """Return why `network` cannot be trained in bfloat16 on the CPU; None if it can.
 
     If its convolutions are fast enough, the network is called with two black images in training mode: in float32, and
@@ -54,7 +54,7 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
         return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}"
     if any(map(_is_depthwise, convolutions)) and min(image_shape[1:]) < MIN_DEPTHWISE_SIZE:
         return f"depthwise convolutions are faster in float32 for images below {MIN_DEPTHWISE_SIZE} pixels"
-    if native.find_bfloat16_obstacle() is None:
+    if native.find_native_bfloat16_obstacle() is None:
         try:
             with autocast_bfloat16():
                 _outputs_in_training(network, images)

@@ -124,7 +124,7 @@ def scores_of(output: Any) -> paddle.Tensor:
     return scores
 
 
-def class_indices(label: paddle.Tensor, class_num: int) -> paddle.Tensor:
+def hard_labels(label: paddle.Tensor, class_num: int) -> paddle.Tensor:
     """Return labels as N x 1 indices, from N or N x 1 indices, or from N x C soft labels (the most probable class)."""
     if label.ndim == 2 and label.shape[1] == class_num and (class_num > 1 or label.is_floating_point()):
         return label.argmax(axis=1, keepdim=True)

@@ -9,7 +9,7 @@ import paddle.nn.functional as F
 
 from ppzoo.analysis import bin_confidences, calibration_error
 from ppzoo.errors import ConfigError
-from ppzoo.metrics.base import METRICS, Metric, class_indices, scores_of
+from ppzoo.metrics.base import METRICS, Metric, hard_labels, scores_of
 
 MAX_BINS = 100_000
 
@@ -38,7 +38,7 @@ class ExpectedCalibrationError(Metric):
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
         probabilities = F.softmax(scores.astype("float64"), axis=1).numpy()
-        truth = class_indices(label, scores.shape[1]).numpy().ravel()
+        truth = hard_labels(label, scores.shape[1]).numpy().ravel()
         right = probabilities.argmax(axis=1) == truth
         self.merge(bin_confidences(probabilities.max(axis=1), right, self.bins))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.metrics.base import Metric, class_indices
+from ppzoo.metrics.base import Metric, hard_labels
 
 MAX_CLASSES_OF_PAIRS = 300  # the counts of all pairs of more classes would need too much memory per batch
 
@@ -38,7 +38,7 @@ class ClassRecall(Metric):
         scores = output.get("logits") if isinstance(output, dict) else output
         if not isinstance(scores, paddle.Tensor):
             return
-        truth = class_indices(label, self.class_num).numpy().ravel()
+        truth = hard_labels(label, self.class_num).numpy().ravel()
         predicted = scores.argmax(axis=1).numpy().ravel()
         right = truth[truth == predicted]
         is_known = (truth >= 0) & (truth < self.class_num)  # others are ignored by the loss

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, class_indices, scores_of
+from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, hard_labels, scores_of
 from ppzoo.metrics.precision_recall import average_precision
 
 
@@ -36,7 +36,7 @@ class PrecisionRecallF1(Metric):
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
         class_num = scores.shape[1]
-        truth = class_indices(label, class_num).numpy().ravel()
+        truth = hard_labels(label, class_num).numpy().ravel()
         predicted = scores.argmax(axis=1).numpy()
         cases = {"right": truth[truth == predicted], "support": truth, "predicted": predicted}
         self.merge({name: np.bincount(values, minlength=class_num) for name, values in cases.items()})
@@ -72,7 +72,7 @@ class AveragePrecision(ScoreMetric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        truth = class_indices(label, scores.shape[1]).numpy().ravel()
+        truth = hard_labels(label, scores.shape[1]).numpy().ravel()
         self.merge({"probabilities": F.softmax(scores, axis=1).numpy(), "truth": truth})
 
     def per_class(self) -> np.ndarray:

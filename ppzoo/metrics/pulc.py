@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ppzoo.errors import ConfigError
-from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, binary_labels, class_indices, scores_of
+from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, binary_labels, hard_labels, scores_of
 
 
 @METRICS.register
@@ -105,7 +105,7 @@ class TprAtFpr(ScoreMetric):
         scores = scores_of(output)
         if scores.shape[1] != 2:
             raise ConfigError(f"TprAtFpr: expected a network of 2 classes, got {scores.shape[1]}")
-        positive = class_indices(label, 2).numpy().ravel() == 1
+        positive = hard_labels(label, 2).numpy().ravel() == 1
         self.merge({"probabilities": F.softmax(scores.astype("float64"), axis=1).numpy()[:, 1], "positive": positive})
 
     def compute(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError, suggestion
-from ppzoo.metrics.base import METRICS, Metric, class_indices, scores_of
+from ppzoo.metrics.base import METRICS, Metric, hard_labels, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class TopkAcc(Metric):
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = self.scores(output)
         samples, class_num = scores.shape
-        index = class_indices(label, class_num)
+        index = hard_labels(label, class_num)
         counts = {"samples": np.array(samples)}
         for k in self._possible(class_num):
             highest = paddle.topk(scores, k, axis=1)[1]

@@ -74,7 +74,7 @@ def supports(x: Any, ndim: int = 4) -> bool:
     return _enabled and _is_supported(x, ndim)
 
 
-def find_bfloat16_obstacle() -> str | None:
+def find_native_bfloat16_obstacle() -> str | None:
     """Return why the native operators cannot compute in bfloat16 in this process; None if they can."""
     if not _enabled:
         return "bfloat16 on the CPU needs the native operators, which are not used: set Global.native to on"

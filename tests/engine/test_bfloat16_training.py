@@ -111,7 +111,7 @@ def test_bfloat16_is_used_only_for_networks_whose_operators_support_it(name, mon
     network.eval()
     before = {key: value.numpy() for key, value in network.state_dict().items()}
     generator = [state.current_seed() for state in paddle.get_rng_state()]
-    found = layers.find_bfloat16_obstacle(network, [3, 224, 224] if name == "VGG11" else [3, 64, 64])
+    found = layers.find_network_bfloat16_obstacle(network, [3, 224, 224] if name == "VGG11" else [3, 64, 64])
     native.set_mode("off")
     if OBSTACLES[name] is None:
         assert found is None
@@ -128,7 +128,7 @@ def test_depthwise_convolutions_of_small_images_use_float32(arch, monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
     native.set_mode("on")
     network = ppzoo.create_model(arch, class_num=10)
-    found = layers.find_bfloat16_obstacle(network, [3, 63, 64])
+    found = layers.find_network_bfloat16_obstacle(network, [3, 63, 64])
     native.set_mode("off")
     assert found == "depthwise convolutions are faster in float32 for images below 64 pixels"
 
@@ -139,7 +139,7 @@ def test_paddlepaddles_operators_are_named(monkeypatch):
     network = ppzoo.create_model("ResNet18", class_num=10)
     activation = network.stem[0].act
     activation.forward = lambda x: paddle.nn.functional.gelu(x)
-    found = layers.find_bfloat16_obstacle(network, [3, 64, 64])
+    found = layers.find_network_bfloat16_obstacle(network, [3, 64, 64])
     native.set_mode("off")
     assert found == "these operators have no bfloat16 version: Gelu"
 
@@ -154,7 +154,7 @@ def test_activations_of_paddlepaddle_are_only_possible_after_a_global_pooling(mo
         head = [paddle.nn.ReLU(), paddle.nn.Flatten(), layers.Linear(16 * size * size, 10)]
         return paddle.nn.Sequential(layers.ConvBNLayer(3, 16, 3), layers.AdaptiveAvgPool2D(size), *head)
 
-    found = [layers.find_bfloat16_obstacle(network(size), [3, 32, 32]) for size in (1, 2)]
+    found = [layers.find_network_bfloat16_obstacle(network(size), [3, 32, 32]) for size in (1, 2)]
     native.set_mode("off")
     assert found == [None, "one of its operators cannot compute in bfloat16"]
 
@@ -163,6 +163,6 @@ def test_processors_without_bfloat16_and_other_operators_are_named(monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
     native.set_mode("on")
     monkeypatch.setattr(native, "instruction_sets", lambda: "avx2 fma avx512f")
-    assert native.find_bfloat16_obstacle() == "this processor has no bfloat16 instructions (AVX-512 BF16)"
+    assert native.find_native_bfloat16_obstacle() == "this processor has no bfloat16 instructions (AVX-512 BF16)"
     native.set_mode("off")
-    assert "needs the native operators" in str(native.find_bfloat16_obstacle())
+    assert "needs the native operators" in str(native.find_native_bfloat16_obstacle())

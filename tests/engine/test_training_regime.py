@@ -14,7 +14,7 @@ from ppzoo.engine import (
     Plan,
     StepLoader,
     amp,
-    build_mixed_precision,
+    choose_mixed_precision,
     device,
     latest_checkpoint,
     load_checkpoint,
@@ -298,7 +298,7 @@ def test_amp_on_the_cpu_logs_that_it_uses_float32(caplog, monkeypatch):
     monkeypatch.setattr(amp.logger, "propagate", True)
     device.select_device("cpu")
     with caplog.at_level("INFO", logger="ppzoo"):
-        made = build_mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
+        made = choose_mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
     assert made.grad_scaler is None
     assert [record.getMessage() for record in caplog.records] == [
         "AMP: using float32: PaddlePaddle has no half-precision operators for the CPU"
@@ -311,13 +311,13 @@ def test_a_gpu_uses_a_supported_precision_or_is_refused(monkeypatch, dtype):
     options = {"level": "O2", "dtype": dtype, "scale": 128.0, "dynamic": True}
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: True)
-    made = build_mixed_precision(**options, evaluation=True)
+    made = choose_mixed_precision(**options, evaluation=True)
     assert (made.grad_scaler is None) == (dtype == "bfloat16")
     with made.autocast(), made.eval_autocast():
         assert Linear()(paddle.ones([1, 3, 8, 8])).shape == [1, 3]
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: False)
     with pytest.raises(DeviceError, match=f"AMP.dtype: this device does not support {dtype}; set AMP.use_amp to Fal"):
-        build_mixed_precision(**options)
+        choose_mixed_precision(**options)
 
 
 # --- EMA -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo.analysis import class_indices
+from ppzoo.analysis import true_classes
 from ppzoo.report.loggers.base import PRCurve
 
 MAX_MATRIX_CLASSES = 1000  # 8 MB of counts
@@ -72,7 +72,7 @@ class EvaluationRecord:
             return
         probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities /= probabilities.sum(axis=1, keepdims=True)
-        labels = class_indices(labels, self.class_num)
+        labels = true_classes(labels, self.class_num)
         known = (labels >= 0) & (labels < self.class_num)
         truth = np.arange(self.class_num) == labels[:, np.newaxis]
         self._count_thresholds(probabilities, truth, np.broadcast_to(known[:, np.newaxis], truth.shape))
